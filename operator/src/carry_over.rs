@@ -8,11 +8,13 @@ use taskqueue_scaling::{Reason, TaskType, Time};
 use crate::applied::{Applied, End, QueueApplied};
 use crate::clock::Moment;
 use crate::error::Error;
-use crate::fleet_state::{Drain, FleetState, QueueKey, QueueState, Refused, Rendered};
+use crate::fleet_state::{
+    Drain, FleetState, QueueKey, QueueState, Refused, Rendered, WrittenStatus,
+};
 use crate::observe::Observed;
 use crate::plan::{Plan, Step};
 use crate::planner::desired::desired;
-use crate::report::drains;
+use crate::report::{Pass, Report, drains};
 use crate::worker_faults::Facts;
 
 /// The longest pause before a refused object is sent again. A little less than the requeue after
@@ -196,16 +198,55 @@ fn refused(before: Option<&Refused>, rendered: u64, error: &Error, now: Moment) 
     }
 }
 
-/// Stores what the metrics have counted and which drains have been reported.
-pub fn reports(state: &mut FleetState, plan: &Plan, observed: &Observed, now: Moment) {
-    for queue in &plan.queues {
+/// Stores what the next report needs to know: the status and the advice of this one, what the
+/// metrics have counted and which drains have been reported. Returns why the status could not be
+/// written, if so.
+///
+/// # Errors
+/// That of the report.
+pub fn report(
+    state: &mut FleetState,
+    pass: &Pass<'_>,
+    report: Report,
+    now: Moment,
+) -> Result<(), Error> {
+    for queue in &pass.plan.queues {
         let sample = queue.decision.as_ref().and_then(|decision| decision.sample);
         let state = state.queue(QueueKey::unversioned(&queue.queue));
         state.counted = sample.or(state.counted);
-        if let Some(seen) = observed.queues.get(&queue.queue) {
+        if let Some(seen) = pass.observed.queues.get(&queue.queue) {
             drains::remember(state, seen, now.monotonic);
         }
     }
+    for advice in &report.advised {
+        let state = state.queue(QueueKey::unversioned(advice.queue()));
+        advice.remember(state, pass.fleet.generation);
+    }
+    for queue in report.carry_over {
+        let state = state.queue(QueueKey::unversioned(&queue.queue));
+        state.unapplied = queue.unapplied;
+        state.at_zero = queue.at_zero;
+        if queue.task_queue_moved {
+            state.former_task_queue = None;
+        }
+    }
+    let failed = !pass.applied.prune_errors.is_empty();
+    state.unpruned = failed.then(|| state.unpruned.unwrap_or(now.monotonic));
+    status(state, report.status)
+}
+
+/// Stores the status, if it was written.
+///
+/// # Errors
+/// That of the write.
+pub fn status(
+    state: &mut FleetState,
+    written: Result<Option<WrittenStatus>, Error>,
+) -> Result<(), Error> {
+    if let Some(written) = written? {
+        state.status = Some(written);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

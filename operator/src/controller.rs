@@ -77,7 +77,7 @@ async fn pass(
         Ok(fleet) => fleet,
         Err(message) => {
             let reported = shared.reports.refused(subject, &message, state, now).await;
-            return reported
+            return carry_over::status(state, reported)
                 .map(|()| Action::await_change())
                 .inspect_err(|error| shared.metrics.error(error));
         }
@@ -111,8 +111,8 @@ async fn pass(
         plan: &plan,
         applied: &applied,
     };
-    let reported = shared.reports.pass(subject, &pass, state, now).await;
-    carry_over::reports(state, &plan, &observed, now);
+    let report = shared.reports.pass(subject, &pass, state, now).await;
+    let reported = carry_over::report(state, &pass, report, now);
     log::changes(&plan, &applied);
     let errors = applied.errors().chain(reported.as_ref().err());
     errors.for_each(|error| shared.metrics.error(error));

@@ -53,14 +53,23 @@ pub struct FleetState {
     pub accepted: Option<Accepted>,
     /// The state of each queue and version.
     pub queues: BTreeMap<QueueKey, QueueState>,
-    /// The version of the object after the last write of the status, and that status.
-    pub status: Option<(String, TaskQueueWorkerStatus)>,
+    /// The status that was written last.
+    pub status: Option<WrittenStatus>,
     /// Whether Temporal has answered over the connection in the spec.
     pub connection_check: Option<ConnectionCheck>,
     /// When annotations that protect pods were written last.
     pub protected_at: WriteTimes,
     /// Since when a Deployment could not be deleted although its queue has left the spec.
     pub unpruned: Option<Time>,
+}
+
+/// A status as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenStatus {
+    /// The version of the object after the write.
+    pub version: String,
+    /// The status.
+    pub status: TaskQueueWorkerStatus,
 }
 
 /// A spec that was accepted. It is parsed once per generation, pause and edge of its schedules.

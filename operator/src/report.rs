@@ -30,7 +30,7 @@ use crate::applied::Applied;
 use crate::caches::GuardedFleet;
 use crate::clock::Moment;
 use crate::error::Error;
-use crate::fleet_state::{FleetState, QueueKey};
+use crate::fleet_state::{FleetState, WrittenStatus};
 use crate::kube_error::Call;
 use crate::metrics::{FleetNumbers, Metrics};
 use crate::observe::Observed;
@@ -62,6 +62,16 @@ pub struct Pass<'a> {
     pub plan: &'a Plan,
     /// The outcome of the plan.
     pub applied: &'a Applied,
+}
+
+/// What a report leaves for the next passes.
+pub struct Report {
+    /// The advice given, by queue.
+    pub advised: Vec<Advice>,
+    /// What the next conditions of each queue need to know.
+    pub carry_over: Vec<QueueCarryOver>,
+    /// The status, if it was written, or why it could not be.
+    pub status: Result<Option<WrittenStatus>, Error>,
 }
 
 /// The object that is reported on, as it was at the start of the pass.
@@ -123,8 +133,8 @@ impl<'a> Subject<'a> {
         let number = |text: &str| text.parse::<u64>().ok();
         let cached = self.metadata.resource_version.as_deref().and_then(number);
         match (&state.status, self.status) {
-            (Some((version, written)), Some(_)) if number(version) > cached => written.clone(),
-            (Some((_, written)), None) => written.clone(),
+            (Some(written), Some(_)) if number(&written.version) > cached => written.status.clone(),
+            (Some(written), None) => written.status.clone(),
             (_, Some(status)) => status.clone(),
             (None, None) => TaskQueueWorkerStatus::default(),
         }
@@ -147,17 +157,14 @@ impl Reports {
         }
     }
 
-    /// Reports on a pass over an accepted spec, and stores in `state` what the next report needs.
-    ///
-    /// # Errors
-    /// If the status cannot be written.
+    /// Reports on a pass over an accepted spec.
     pub async fn pass(
         &self,
         subject: &Subject<'_>,
         pass: &Pass<'_>,
-        state: &mut FleetState,
+        state: &FleetState,
         now: Moment,
-    ) -> Result<(), Error> {
+    ) -> Report {
         let Pass {
             fleet,
             observed,
@@ -192,41 +199,33 @@ impl Reports {
             .map(|facts| facts.carry_over(now.monotonic))
             .collect();
         self.metrics.set_fleet(subject.fleet_name(), numbers);
-        let written = self
-            .write(subject, (&old, new), events, &details, state)
-            .await;
-        for advice in &advised {
-            let state = state.queue(QueueKey::unversioned(advice.queue()));
-            advice.remember(state, fleet.generation);
+        let status = self.write(subject, (&old, new), events, &details).await;
+        Report {
+            advised,
+            carry_over,
+            status,
         }
-        for queue in carry_over {
-            let state = state.queue(QueueKey::unversioned(&queue.queue));
-            state.unapplied = queue.unapplied;
-            state.at_zero = queue.at_zero;
-            if queue.task_queue_moved {
-                state.former_task_queue = None;
-            }
-        }
-        let failed = !applied.prune_errors.is_empty();
-        state.unpruned = failed.then(|| state.unpruned.unwrap_or(now.monotonic));
-        written
     }
 
-    /// Reports that a spec is invalid.
+    /// Reports that a spec is invalid. Returns the status that is in the cluster now, unless the
+    /// object in the cache has it.
     ///
     /// # Errors
-    /// If the status cannot be written.
+    /// If the status cannot be written, or that of an unreadable object cannot be read.
     pub async fn refused(
         &self,
         subject: &Subject<'_>,
         message: &str,
-        state: &mut FleetState,
+        state: &FleetState,
         now: Moment,
-    ) -> Result<(), Error> {
-        if !subject.readable && state.status.is_none() {
-            state.status = self.written_before(subject).await?;
-        }
-        let old = subject.present(state);
+    ) -> Result<Option<WrittenStatus>, Error> {
+        let before = match &state.status {
+            None if !subject.readable => self.written_before(subject).await?,
+            _ => None,
+        };
+        let old = before
+            .as_ref()
+            .map_or_else(|| subject.present(state), |before| before.status.clone());
         let drafts = conditions::invalid(message);
         let new = status::refused(&old, subject.generation(), &drafts, now.wall);
         let numbers = FleetNumbers {
@@ -234,16 +233,15 @@ impl Reports {
             ..FleetNumbers::default()
         };
         self.metrics.set_fleet(subject.fleet_name(), numbers);
-        self.write(subject, (&old, new), Vec::new(), &BTreeMap::new(), state)
-            .await
+        let written = self
+            .write(subject, (&old, new), Vec::new(), &BTreeMap::new())
+            .await?;
+        Ok(written.or(before))
     }
 
     /// The status of an object that cannot be read as a whole, with its version: written by an
     /// operator that could read it, or by this one before a restart.
-    async fn written_before(
-        &self,
-        subject: &Subject<'_>,
-    ) -> Result<Option<(String, TaskQueueWorkerStatus)>, Error> {
+    async fn written_before(&self, subject: &Subject<'_>) -> Result<Option<WrittenStatus>, Error> {
         let (namespace, name) = (subject.namespace(), subject.name());
         let resource = ApiResource::erase::<TaskQueueWorker>(&());
         let fleets: Api<DynamicObject> =
@@ -253,7 +251,8 @@ impl Reports {
         let found = found.map_err(|error| Error::kube(call(), error))?;
         Ok(found.and_then(|object| {
             let status = serde_json::from_value(object.data.get("status")?.clone()).ok()?;
-            Some((object.metadata.resource_version.unwrap_or_default(), status))
+            let version = object.metadata.resource_version.unwrap_or_default();
+            Some(WrittenStatus { version, status })
         }))
     }
 
@@ -263,13 +262,12 @@ impl Reports {
         (old, new): (&TaskQueueWorkerStatus, TaskQueueWorkerStatus),
         mut events: Vec<EventDraft>,
         details: &BTreeMap<&'static str, Details>,
-        state: &mut FleetState,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<WrittenStatus>, Error> {
         let written = if status::same(old, &new) {
-            Ok(())
+            Ok(None)
         } else {
             events.extend(events::transitions(old, &new, details));
-            self.patch(subject, new, state).await
+            self.patch(subject, new).await
         };
         events::publish(&self.recorder, &subject.reference(), events).await;
         written
@@ -279,8 +277,7 @@ impl Reports {
         &self,
         subject: &Subject<'_>,
         new: TaskQueueWorkerStatus,
-        state: &mut FleetState,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<WrittenStatus>, Error> {
         // Guarded: the answer contains the whole object, which may be unreadable.
         let fleets: Api<GuardedFleet> = Api::namespaced(self.client.clone(), subject.namespace());
         let body = json!({
@@ -297,8 +294,10 @@ impl Reports {
         {
             Ok(object) => {
                 let version = Subject::of(&object).metadata.resource_version.clone();
-                state.status = Some((version.unwrap_or_default(), new));
-                Ok(())
+                Ok(Some(WrittenStatus {
+                    version: version.unwrap_or_default(),
+                    status: new,
+                }))
             }
             Err(error) => {
                 let call = Call::new(
@@ -311,7 +310,7 @@ impl Reports {
                 // The fleet was deleted, or created again under the same name: nobody is left to
                 // report to.
                 if error.is_not_found() || error.is_conflict() {
-                    Ok(())
+                    Ok(None)
                 } else {
                     Err(error)
                 }

@@ -184,7 +184,7 @@ impl Operator {
     /// Reason and message of the condition Ready, as written.
     async fn ready(&self, object: &Value) -> (String, String) {
         let state = self.context.shared.fleets.state(&metadata(object));
-        let status: TaskQueueWorkerStatus = state.lock().await.status.clone().unwrap().1;
+        let status: TaskQueueWorkerStatus = state.lock().await.status.clone().unwrap().status;
         let ready = &status.conditions[0];
         (ready.reason.clone(), ready.message.clone())
     }
@@ -246,7 +246,7 @@ async fn the_first_reconcile_creates_everything_and_the_second_writes_nothing() 
         );
         state.queue(QueueKey::unversioned("a")).written =
             Some(Written::after_apply(&made, &rendered));
-        state.status.clone().unwrap().1
+        state.status.clone().unwrap().status
     };
     assert!(crate::owned::owned_by(&made.metadata, &key));
     operator
@@ -269,7 +269,7 @@ async fn the_first_reconcile_creates_everything_and_the_second_writes_nothing() 
     );
     operator.pass(&shown).await.0.unwrap();
     let state = operator.context.shared.fleets.state(&metadata(&object()));
-    let written = state.lock().await.status.clone().unwrap().1;
+    let written = state.lock().await.status.clone().unwrap().status;
     shown["metadata"]["resourceVersion"] = json!("103");
     shown["status"] = serde_json::to_value(&written).unwrap();
     let (result, lines) = operator.pass(&shown).await;

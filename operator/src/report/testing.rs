@@ -107,7 +107,8 @@ impl Passed {
             plan: &self.plan,
             applied: &self.applied,
         };
-        reports.pass(subject, &pass, &mut self.state, now()).await
+        let report = reports.pass(subject, &pass, &self.state, now()).await;
+        carry_over::report(&mut self.state, &pass, report, now())
     }
 }
 

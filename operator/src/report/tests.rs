@@ -5,6 +5,7 @@ use taskqueue_temporal::CallErrorKind;
 
 use super::testing::{Passed, healthy, unread};
 use super::*;
+use crate::carry_over;
 use crate::clock::Clock;
 use crate::testing::{Log, accepted, api, failure, fleet, guarded, resource, willing_api};
 
@@ -101,16 +102,16 @@ async fn a_malformed_fleet_keeps_the_known_status_of_its_queues() {
     // The process has just started, so it has no state.
     let mut state = FleetState::default();
     let now = Clock::start().now();
-    let told = reports.refused(&subject, "no such mode", &mut state, now);
-    told.await.unwrap();
+    let reported = reports.refused(&subject, "no such mode", &state, now).await;
+    carry_over::status(&mut state, reported).unwrap();
     let (body, lines) = written(&log);
     let status = &body.unwrap()["status"];
     assert_eq!(status["queues"][0]["desired"], 3);
     assert_eq!(status["desiredReplicas"], 3);
     assert_eq!(status["conditions"][0]["reason"], "InvalidSpec");
     assert_eq!(lines[1..], [STATUS, EVENT]);
-    let again = reports.refused(&subject, "no such mode", &mut state, now);
-    again.await.unwrap();
+    let again = reports.refused(&subject, "no such mode", &state, now).await;
+    assert_eq!(again.unwrap(), None);
     assert_eq!(log.lines(), Vec::<String>::new());
 }
 

@@ -123,7 +123,7 @@ async fn a_fleet_that_cannot_be_created_says_why_in_the_condition_ready() {
         });
         assert!(operator.pass(&object()).await.0.is_err(), "{code} {said}");
         let state = operator.context.shared.fleets.state(&metadata(&object()));
-        let status = state.lock().await.status.clone().unwrap().1;
+        let status = state.lock().await.status.clone().unwrap().status;
         let ready = &status.conditions[0];
         let found = (ready.type_.as_str(), ready.status.as_str());
         assert_eq!(found, ("Ready", "False"), "{code} {said}");

@@ -97,7 +97,7 @@ async fn a_write_counts_as_not_applied_while_it_is_in_flight_or_waits_for_a_retr
         let state = state.lock().await;
         let unapplied = state.queues[&key].unapplied.clone().unwrap();
         assert!(unapplied.transient, "{unapplied:?}");
-        let status = state.status.clone().unwrap().1;
+        let status = state.status.clone().unwrap().status;
         let mut conditions = status.conditions.iter();
         let found = conditions.find(|found| found.type_ == "Reconciling");
         assert_eq!(found.unwrap().status, "True");

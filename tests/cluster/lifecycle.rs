@@ -263,16 +263,16 @@ async fn a_deleted_deployment_is_recreated_and_one_of_another_owner_is_not_chang
                 .map_or(Ok(()), |_| Err("it is still there".into())))
         })
         .await?;
-        let foreign = json!({
+        let other = json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": first.name_any()},
-            "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "foreign"}},
-                "template": {"metadata": {"labels": {"app": "foreign"}},
+            "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "other"}},
+                "template": {"metadata": {"labels": {"app": "other"}},
                     "spec": {"containers": [{"name": "c", "image": "localhost/none:1"}]}}},
         });
         api.patch(
             &first.name_any(),
             &PatchParams::apply("someone-else"),
-            &Patch::Apply(&foreign),
+            &Patch::Apply(&other),
         )
         .await?;
         cluster.apply(spec).await?;
@@ -287,7 +287,7 @@ async fn a_deleted_deployment_is_recreated_and_one_of_another_owner_is_not_chang
         let untouched = api.get(&first.name_any()).await?;
         assert_eq!(
             untouched.spec.unwrap().selector.match_labels.unwrap()["app"],
-            "foreign"
+            "other"
         );
         Ok(())
     })

@@ -8,7 +8,7 @@ use crate::testing::NOW;
 
 /// A fleet whose pods send a heartbeat every five seconds, with the annotations that the operator
 /// has written.
-struct World {
+struct TestFleet {
     now: Time,
     history: History,
     tasks: LongTasks,
@@ -20,7 +20,7 @@ struct World {
     writes: Vec<usize>,
 }
 
-impl World {
+impl TestFleet {
     fn new(pods: usize) -> Self {
         let live = (0..pods).map(|index| LivePod {
             name: format!("p{index:03}"),
@@ -126,32 +126,32 @@ const IDLE: (u32, u64) = (0, 0);
 
 #[test]
 fn five_hundred_pods_with_tasks_of_a_second_cause_no_write_in_an_hour() {
-    let mut world = World::new(500);
+    let mut fleet = TestFleet::new(500);
     for _ in 0..720 {
-        world.beat(true, |_| SHORT_TASKS);
+        fleet.beat(true, |_| SHORT_TASKS);
     }
-    assert_eq!(world.total(), 0);
+    assert_eq!(fleet.total(), 0);
 }
 
 #[test]
 fn five_hundred_pods_with_long_tasks_are_written_once_and_at_most_five_in_a_second() {
-    let mut world = World::new(500);
+    let mut fleet = TestFleet::new(500);
     for _ in 0..720 {
-        world.beat(true, |_| LONG_TASK);
+        fleet.beat(true, |_| LONG_TASK);
         for _ in 0..4 {
-            world.now = world.now.plus(Duration::from_secs(1));
-            world.pass(true);
+            fleet.now = fleet.now.plus(Duration::from_secs(1));
+            fleet.pass(true);
         }
-        world.now = world.now.minus(Duration::from_secs(4));
+        fleet.now = fleet.now.minus(Duration::from_secs(4));
     }
-    assert_eq!(world.total(), 500);
-    assert_eq!(world.writes.iter().max(), Some(&5));
+    assert_eq!(fleet.total(), 500);
+    assert_eq!(fleet.writes.iter().max(), Some(&5));
 }
 
 #[test]
 fn a_pod_is_protected_after_a_minute_and_until_five_minutes_after_its_last_long_task() {
-    let mut world = World::new(1);
-    world.beat(true, |_| IDLE);
+    let mut fleet = TestFleet::new(1);
+    fleet.beat(true, |_| IDLE);
     let change = |protect| {
         vec![Protection {
             pod: "p000".to_owned(),
@@ -159,42 +159,42 @@ fn a_pod_is_protected_after_a_minute_and_until_five_minutes_after_its_last_long_
         }]
     };
     // The task is first seen with the first of these heartbeats.
-    let at = (1..=20).find(|_| !world.beat(true, |_| LONG_TASK).is_empty());
+    let at = (1..=20).find(|_| !fleet.beat(true, |_| LONG_TASK).is_empty());
     assert_eq!(at, Some(13), "60 s after it was first seen");
-    assert!(world.pods.protected.contains("p000"));
+    assert!(fleet.pods.protected.contains("p000"));
     // It ends, and short tasks follow.
-    world.beat(true, |_| (1, 1));
-    let at = (1..=100).find(|_| world.beat(true, |_| SHORT_TASKS) == change(false));
+    fleet.beat(true, |_| (1, 1));
+    let at = (1..=100).find(|_| fleet.beat(true, |_| SHORT_TASKS) == change(false));
     assert_eq!(at, Some(59), "300 s after the long task was seen last");
     // Another long task soon after the first costs no write.
-    let mut world = World::new(1);
+    let mut fleet = TestFleet::new(1);
     for task in 0..10 {
-        world.beat(true, |_| (1, u64::from(task > 0)));
+        fleet.beat(true, |_| (1, u64::from(task > 0)));
         for _ in 0..40 {
-            world.beat(true, |_| LONG_TASK);
+            fleet.beat(true, |_| LONG_TASK);
         }
     }
-    assert_eq!(world.total(), 1);
+    assert_eq!(fleet.total(), 1);
 }
 
 #[test]
 fn annotations_of_others_are_left_alone_and_ours_go_when_it_is_switched_off() {
-    let mut world = World::new(3);
-    world.pods.spared_by_others.insert("p001".to_owned());
+    let mut fleet = TestFleet::new(3);
+    fleet.pods.spared_by_others.insert("p001".to_owned());
     for _ in 0..20 {
-        world.beat(true, |_| LONG_TASK);
+        fleet.beat(true, |_| LONG_TASK);
     }
-    assert_eq!(world.pods.protected.len(), 2);
-    let gone = world.beat(false, |_| LONG_TASK);
+    assert_eq!(fleet.pods.protected.len(), 2);
+    let gone = fleet.beat(false, |_| LONG_TASK);
     assert_eq!(gone.len(), 2);
-    assert!(world.pods.protected.is_empty());
-    assert_eq!(world.beat(false, |_| LONG_TASK), []);
+    assert!(fleet.pods.protected.is_empty());
+    assert_eq!(fleet.beat(false, |_| LONG_TASK), []);
 }
 
 #[test]
 fn a_protected_pod_of_an_earlier_process_is_kept_for_five_minutes() {
-    let mut world = World::new(1);
-    world.pods.protected.insert("p000".to_owned());
-    let at = (0..100).find(|_| !world.beat(true, |_| IDLE).is_empty());
+    let mut fleet = TestFleet::new(1);
+    fleet.pods.protected.insert("p000".to_owned());
+    let at = (0..100).find(|_| !fleet.beat(true, |_| IDLE).is_empty());
     assert_eq!(at, Some(60));
 }

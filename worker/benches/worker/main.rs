@@ -40,7 +40,7 @@ use temporalio_client::Client;
 
 use crate::build::Built;
 use crate::load::{Round, run_activities, run_orders};
-use crate::process::{Memory, Place, Process};
+use crate::process::{Memory, Process, Services};
 
 /// How long a worker stays idle before its idle memory is read.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -88,7 +88,7 @@ struct Args {
 /// A measured worker and its results.
 pub(crate) struct Contestant {
     built: Built,
-    place: Place,
+    services: Services,
     /// In milliseconds.
     first_polls: Vec<f64>,
     idle: Memory,
@@ -102,7 +102,7 @@ impl Contestant {
         let Built {
             program, arguments, ..
         } = &self.built;
-        Process::start(program, arguments, &self.place, queue)
+        Process::start(program, arguments, &self.services, queue)
     }
 }
 
@@ -124,7 +124,7 @@ async fn main() -> anyhow::Result<()> {
         store.migrate().await.unwrap();
         store.close().await;
         contestants.push(Contestant {
-            place: Place {
+            services: Services {
                 temporal: address.clone(),
                 database,
                 gateway: format!("http://{}", gateway.address()),

@@ -20,7 +20,7 @@ use crate::load::Round;
 const TICKS: f64 = 100.0;
 
 /// What a worker connects to, and whether the Go worker starts activities eagerly.
-pub(crate) struct Place {
+pub(crate) struct Services {
     pub(crate) temporal: String,
     pub(crate) database: String,
     pub(crate) gateway: String,
@@ -58,7 +58,7 @@ impl Process {
     pub(crate) fn start(
         program: &Path,
         arguments: &[OsString],
-        place: &Place,
+        services: &Services,
         queue: &str,
     ) -> Self {
         let log = scratch().join(format!("{queue}.log"));
@@ -67,13 +67,13 @@ impl Process {
         command
             .args(arguments)
             .env_clear()
-            .env("TEMPORAL_ADDRESS", &place.temporal)
+            .env("TEMPORAL_ADDRESS", &services.temporal)
             .env("TEMPORAL_TASK_QUEUE", queue)
-            .env("DATABASE_URL", &place.database)
-            .env("PAYMENT_GATEWAY_URL", &place.gateway)
+            .env("DATABASE_URL", &services.database)
+            .env("PAYMENT_GATEWAY_URL", &services.gateway)
             .env("SMTP_URL", "console:")
             .env("TASKQUEUE_WORKER_HTTP_ADDRESS", "127.0.0.1:0")
-            .env("BENCH_EAGER", place.eager.to_string())
+            .env("BENCH_EAGER", services.eager.to_string())
             // Keeps the Python worker from creating a folder beside the sources.
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())

@@ -37,7 +37,7 @@ const FLAGS: [&str; 4] = ["success", "ok", "paid", "charged"];
 
 /// What an answer says about a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Says {
+pub(super) enum ChargeStatus {
     /// The charge went through.
     Charged,
     /// The card was declined.
@@ -47,10 +47,10 @@ pub(super) enum Says {
     /// There is no charge, or none yet.
     Undecided,
     /// Nothing that this program recognizes.
-    Nothing,
+    Unrecognized,
 }
 
-impl Says {
+impl ChargeStatus {
     pub(super) fn of(answer: &Value) -> Self {
         let failed = answer.get("error").is_some_and(|error| !error.is_null());
         let no = |flag: &&str| answer.get(*flag) == Some(&Value::Bool(false));
@@ -69,7 +69,7 @@ impl Says {
         } else if is_one_of(&UNDECIDED) {
             Self::Undecided
         } else {
-            Self::Nothing
+            Self::Unrecognized
         }
     }
 }
@@ -104,11 +104,11 @@ pub(super) fn settlement(
     key: &str,
     request: &PaymentRequest,
 ) -> Option<Settlement> {
-    match Says::of(answer) {
-        Says::Charged => Some(Settlement::Charged(payment(answer, key, request, true))),
-        Says::Declined => Some(Settlement::Declined),
-        Says::Voided => Some(Settlement::Voided),
-        Says::Undecided | Says::Nothing => None,
+    match ChargeStatus::of(answer) {
+        ChargeStatus::Charged => Some(Settlement::Charged(payment(answer, key, request, true))),
+        ChargeStatus::Declined => Some(Settlement::Declined),
+        ChargeStatus::Voided => Some(Settlement::Voided),
+        ChargeStatus::Undecided | ChargeStatus::Unrecognized => None,
     }
 }
 
@@ -188,21 +188,24 @@ mod tests {
 
     #[test]
     fn what_an_answer_says_of_itself_is_believed() {
-        for (answer, says) in [
-            (json!({"status": "charged"}), Says::Charged),
-            (json!({"status": "OK"}), Says::Charged),
-            (json!({"status": "Declined"}), Says::Declined),
-            (json!({"status": "voided"}), Says::Voided),
-            (json!({"status": "pending"}), Says::Undecided),
-            (json!({"error": "no such card"}), Says::Undecided),
-            (json!({"success": false}), Says::Undecided),
-            (json!({"error": null, "id": "x"}), Says::Nothing),
-            (json!({"status": "on its way"}), Says::Nothing),
-            (json!({"status": null}), Says::Nothing),
-            (json!({"status": 200}), Says::Nothing),
-            (json!("charged"), Says::Nothing),
+        for (answer, expected) in [
+            (json!({"status": "charged"}), ChargeStatus::Charged),
+            (json!({"status": "OK"}), ChargeStatus::Charged),
+            (json!({"status": "Declined"}), ChargeStatus::Declined),
+            (json!({"status": "voided"}), ChargeStatus::Voided),
+            (json!({"status": "pending"}), ChargeStatus::Undecided),
+            (json!({"error": "no such card"}), ChargeStatus::Undecided),
+            (json!({"success": false}), ChargeStatus::Undecided),
+            (
+                json!({"error": null, "id": "x"}),
+                ChargeStatus::Unrecognized,
+            ),
+            (json!({"status": "on its way"}), ChargeStatus::Unrecognized),
+            (json!({"status": null}), ChargeStatus::Unrecognized),
+            (json!({"status": 200}), ChargeStatus::Unrecognized),
+            (json!("charged"), ChargeStatus::Unrecognized),
         ] {
-            assert_eq!(Says::of(&answer), says, "{answer}");
+            assert_eq!(ChargeStatus::of(&answer), expected, "{answer}");
         }
     }
 

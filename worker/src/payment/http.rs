@@ -14,7 +14,7 @@ use crate::domain::failure::{Failure, FailureType};
 use crate::domain::order::Payment;
 use crate::domain::order::messages::PaymentRequest;
 
-use super::answer::{self, Says};
+use super::answer::{self, ChargeStatus};
 use super::gateway::{DECLINED_MESSAGE, PaymentGateway, Report};
 
 /// The header by which the gateway recognizes a repeated request.
@@ -107,14 +107,18 @@ impl GatewayClient {
                 format!("the gateway answered {code} without JSON"),
             )
         })?;
-        match Says::of(&answer) {
-            Says::Charged | Says::Nothing => Ok(answer::payment(&answer, key, request, false)),
-            Says::Declined => Err(Failure::new(FailureType::PaymentDeclined, DECLINED_MESSAGE)),
-            Says::Voided => Err(Failure::new(
+        match ChargeStatus::of(&answer) {
+            ChargeStatus::Charged | ChargeStatus::Unrecognized => {
+                Ok(answer::payment(&answer, key, request, false))
+            }
+            ChargeStatus::Declined => {
+                Err(Failure::new(FailureType::PaymentDeclined, DECLINED_MESSAGE))
+            }
+            ChargeStatus::Voided => Err(Failure::new(
                 FailureType::PaymentRefused,
                 "the gateway says that this charge was voided",
             )),
-            Says::Undecided => Err(Failure::new(
+            ChargeStatus::Undecided => Err(Failure::new(
                 FailureType::PaymentUnavailable,
                 format!("the gateway answered {code}, but says that it did not charge"),
             )),
@@ -190,7 +194,7 @@ async fn ask(
     };
     Ok(match answer::settlement(&answer, key, payment) {
         Some(settlement) => Report::Settled(settlement),
-        None if Says::of(&answer) == Says::Undecided => Report::Undecided,
+        None if ChargeStatus::of(&answer) == ChargeStatus::Undecided => Report::Undecided,
         None => Report::Silent,
     })
 }

@@ -37,7 +37,7 @@ async fn malformed_requests_of_other_clients_stop_no_order() {
     let worker = shop.worker().await;
     let nothing = vec![];
     let two = vec![payload("json/plain", b"1"), payload("json/plain", b"2")];
-    let foreign = vec![payload("binary/protobuf", b"\x08\x01")];
+    let protobuf = vec![payload("binary/protobuf", b"\x08\x01")];
     let start = |id: &'static str, payloads: Vec<Payload>| {
         let options = WorkflowStartOptions::new("nonsense", id.to_owned()).build();
         let workflow = UntypedWorkflow::new("OrderWorkflow");
@@ -47,7 +47,7 @@ async fn malformed_requests_of_other_clients_stop_no_order() {
     for (id, payloads) in [
         ("sent-without", nothing.clone()),
         ("sent-two", two.clone()),
-        ("sent-foreign", foreign.clone()),
+        ("sent-protobuf", protobuf.clone()),
     ] {
         start(id, payloads).await.unwrap();
         let handle = shop.client.get_workflow_handle::<OrderWorkflow>(id);
@@ -62,7 +62,7 @@ async fn malformed_requests_of_other_clients_stop_no_order() {
     for (id, payloads, words) in [
         ("mute", nothing, ""),
         ("number", vec![payload("json/plain", b"7")], "7"),
-        ("foreign", foreign, ""),
+        ("protobuf", protobuf, ""),
         ("two", two, ""),
     ] {
         let input = OrderInput::new(id, 100).with("cancel_window_seconds", 600);

@@ -21,9 +21,9 @@ async fn create_over(present: Deployment) -> (QueueApplied, Vec<ApiRequest>) {
 
 #[tokio::test]
 async fn a_deployment_of_somebody_else_is_never_touched() {
-    let mut foreign = left_behind();
-    foreign.metadata.labels = None;
-    let (done, requests) = create_over(foreign).await;
+    let mut unlabelled = left_behind();
+    unlabelled.metadata.labels = None;
+    let (done, requests) = create_over(unlabelled).await;
     let lines: Vec<String> = requests.into_iter().map(|request| request.line).collect();
     assert_eq!(lines, [format!("GET {PATH}/{}", name())]);
     let error = done.error.unwrap();

@@ -24,7 +24,7 @@ use kube::Resource;
 
 use crate::fleet::{
     Connection, DisruptionBudget, Fleet, FleetKey, Queue, Strategy, TLS_CERTIFICATE_KEY,
-    TLS_PRIVATE_KEY_KEY,
+    TLS_PRIVATE_KEY_KEY, is_zero,
 };
 use crate::well_known;
 use crate::worker::TaskQueueWorker;
@@ -35,7 +35,7 @@ const CA_FILE: &str = "ca.crt";
 const API_KEY_FILE: &str = "api-key";
 
 /// The type of a strategy that ends all old pods before new ones start.
-pub const RECREATE: &str = "Recreate";
+const RECREATE: &str = "Recreate";
 
 /// The Deployment of one queue, for server-side apply, without `replicas`.
 pub fn render(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Deployment {
@@ -177,6 +177,13 @@ fn strategy(strategy: &Strategy) -> DeploymentStrategy {
             rolling_update: None,
         },
     }
+}
+
+/// Whether a strategy of an existing Deployment starts new pods before old ones end.
+pub fn surges(strategy: &DeploymentStrategy) -> bool {
+    let update = strategy.rolling_update.as_ref();
+    let surge = update.and_then(|update| update.max_surge.as_ref());
+    strategy.type_.as_deref() != Some(RECREATE) && !surge.is_some_and(is_zero)
 }
 
 fn pod_template(fleet: &Fleet, queue: &Queue, connection: &Connection) -> PodTemplateSpec {

@@ -42,6 +42,8 @@ fn is_discreet(metadata: &Metadata<'_>) -> bool {
         // It logs whole answers that it cannot decode: a TokenReview with its token, pods with
         // their environment variables. It returns the error in any case.
         "kube_client::client" => Level::ERROR,
+        // It warns each time that a watch is refused, which the caches report once.
+        "kube_runtime::watcher" => Level::ERROR,
         _ => Level::TRACE,
     };
     *metadata.level() <= most

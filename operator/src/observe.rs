@@ -11,6 +11,7 @@ pub mod ended_workers;
 pub mod pods;
 pub mod scalers;
 pub mod secrets;
+pub mod shared_reads;
 pub mod targets;
 pub mod task_queue_owners;
 

@@ -314,7 +314,7 @@ fn existing(
     pods: &BTreeMap<String, Vec<Arc<Pod>>>,
     now: Moment,
 ) -> Existing {
-    let reference = ObjectRef::new(&queue.deployment_name).within(&fleet.key.namespace);
+    let reference = ObjectRef::new(&queue.workload_name).within(&fleet.key.namespace);
     let deployment = sources.caches.deployments.get(&reference);
     let deployment = deployment.filter(|deployment| owned_by(&deployment.metadata, &fleet.key));
     let mine = pods.get(&queue.name).map(Vec::as_slice).unwrap_or_default();
@@ -366,7 +366,7 @@ fn pods_by_queue(fleet: &Fleet, caches: &Caches) -> BTreeMap<String, Vec<Arc<Pod
 fn orphans(fleet: &Fleet, caches: &Caches) -> Vec<Arc<Deployment>> {
     let wanted = |name: &str| {
         let mut ours = fleet.queues.iter().filter(|queue| queue.target.is_none());
-        ours.any(|queue| queue.deployment_name == name)
+        ours.any(|queue| queue.workload_name == name)
     };
     let mut found = caches.deployments.of(&fleet.key.uid);
     found.retain(|deployment| {

@@ -43,7 +43,7 @@ pub fn render(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Deployme
     let settings = &queue.deployment;
     Deployment {
         metadata: ObjectMeta {
-            name: Some(queue.deployment_name.clone()),
+            name: Some(queue.workload_name.clone()),
             namespace: Some(fleet.key.namespace.clone()),
             labels: Some(labels(fleet, queue, settings.labels.clone())),
             annotations: Some(annotations(fleet, queue)),
@@ -94,7 +94,7 @@ pub fn disruption_budget(fleet: &Fleet, queue: &Queue) -> Option<PodDisruptionBu
     };
     Some(PodDisruptionBudget {
         metadata: ObjectMeta {
-            name: Some(queue.deployment_name.clone()),
+            name: Some(queue.workload_name.clone()),
             namespace: Some(fleet.key.namespace.clone()),
             labels: Some(labels(fleet, queue, BTreeMap::new())),
             owner_references: Some(vec![owner_reference(&fleet.key)]),

@@ -64,7 +64,7 @@ pub fn validate(worker: &TaskQueueWorker) -> Result<Fleet, Vec<Invalid>> {
             policy: policy(spec, queue, paused, &mut findings),
             schedule: schedule::windows(spec, queue, &mut findings),
             metrics_port: policy::metrics_port(spec, queue, &mut findings),
-            deployment_name: match &queue.scale_target_ref {
+            workload_name: match &queue.scale_target_ref {
                 Some(target) => target.name.clone(),
                 None => deployment_name(&key.name, &queue.name),
             },

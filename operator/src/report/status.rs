@@ -124,7 +124,7 @@ fn queue(old: &TaskQueueWorkerStatus, facts: &QueueFacts<'_>, now: Timestamp) ->
     QueueStatus {
         name: facts.queue.name.clone(),
         task_queue: facts.queue.task_queue.clone(),
-        deployment_name: facts.queue.deployment_name.clone(),
+        deployment_name: facts.queue.workload_name.clone(),
         desired: facts
             .plan
             .decision

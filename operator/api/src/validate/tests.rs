@@ -424,8 +424,8 @@ fn one_task_queue_may_be_split_by_task_type() {
     .unwrap();
     assert_eq!(fleet.queues[0].task_queue, fleet.queues[1].task_queue);
     assert_ne!(
-        fleet.queues[0].deployment_name,
-        fleet.queues[1].deployment_name
+        fleet.queues[0].workload_name,
+        fleet.queues[1].workload_name
     );
 }
 
@@ -498,7 +498,7 @@ fn a_fleet_of_targets_needs_no_template_and_has_no_pods_of_its_own() {
     .unwrap();
     let [one, two] = [&fleet.queues[0], &fleet.queues[1]];
     assert_eq!(
-        (&*one.deployment_name, one.workload()),
+        (&*one.workload_name, one.workload()),
         ("worker", "Deployment worker".to_owned())
     );
     assert_eq!(one.deployment(), Some("worker"));

@@ -119,7 +119,7 @@ fn deployment_of(queue: &QueueView, fleet: &TaskQueueWorker) -> Option<String> {
     }
     let queues = validate(fleet).ok()?.queues;
     let found = queues.into_iter().find(|other| other.name == queue.name);
-    found.map(|found| found.deployment_name)
+    found.map(|found| found.workload_name)
 }
 
 impl EventLine {

@@ -9,7 +9,7 @@ use crate::applied::{Applied, End, QueueApplied};
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::fleet_state::{Drain, FleetState, QueueKey, QueueState, Refused, Rendered};
-use crate::observe::Observed;
+use crate::observe::{Observed, ObservedQueue};
 use crate::plan::{Plan, Step};
 use crate::planner::desired::desired;
 use crate::report::drains;
@@ -46,7 +46,7 @@ pub fn readings(fleet: &Fleet, observed: &Observed, state: &mut FleetState, now:
     // A target that could not be read has an unknown number of replicas, not none.
     let unread = |queue: &&Queue| {
         let seen = observed.queues.get(&queue.name);
-        seen.is_some_and(|seen| seen.target.as_ref().is_some_and(Result::is_err))
+        seen.is_some_and(ObservedQueue::is_unread)
     };
     for queue in fleet.queues.iter().filter(|queue| !unread(queue)) {
         let Some(desired) = desired(fleet, queue, observed, state, now) else {

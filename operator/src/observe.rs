@@ -110,6 +110,11 @@ pub struct ObservedQueue {
 }
 
 impl ObservedQueue {
+    /// Whether it has a target that cannot be read, so that its replicas are unknown.
+    pub fn is_unread(&self) -> bool {
+        self.target.as_ref().is_some_and(Result::is_err)
+    }
+
     /// Its target, if it has one that could be read.
     pub fn target(&self) -> Option<&Target> {
         self.target.as_ref()?.as_deref().ok()

@@ -79,10 +79,10 @@ impl Explanation {
         if scrape.is_some() && queue.figures.is_none() {
             notes.push("the operator's metrics do not contain this queue yet".to_owned());
         }
-        let deployment = deployment_of(&queue, fleet);
+        let workload = workload_of(&queue, fleet);
         let mut lines: Vec<EventLine> = events
             .iter()
-            .filter(|event| is_about(event, fleet, deployment.as_deref()))
+            .filter(|event| is_about(event, fleet, workload.as_deref()))
             .filter_map(EventLine::of)
             .collect();
         lines.sort_by_key(|line| line.time);
@@ -98,8 +98,8 @@ impl Explanation {
 }
 
 /// Whether the operator wrote an Event about this fleet (not an earlier one of its name), and about
-/// this queue or none in particular. An Event about a queue names its Deployment as `related`.
-fn is_about(event: &Event, fleet: &TaskQueueWorker, deployment: Option<&str>) -> bool {
+/// this queue or none in particular. An Event about a queue names its workload as `related`.
+fn is_about(event: &Event, fleet: &TaskQueueWorker, workload: Option<&str>) -> bool {
     let regarding = event.regarding.clone().unwrap_or_default();
     let uid = fleet.uid().unwrap_or_default();
     let related = event.related.as_ref();
@@ -108,12 +108,12 @@ fn is_about(event: &Event, fleet: &TaskQueueWorker, deployment: Option<&str>) ->
         && regarding.uid.is_none_or(|other| other == uid)
         && event.reporting_controller.as_deref() == Some(MANAGER)
         && related
-            .zip(deployment)
+            .zip(workload)
             .is_none_or(|(related, own)| related == own)
 }
 
-/// The name of a queue's Deployment: from the status, or else from the spec.
-fn deployment_of(queue: &QueueView, fleet: &TaskQueueWorker) -> Option<String> {
+/// The name of a queue's workload: of its Deployment from the status, or else from the spec.
+fn workload_of(queue: &QueueView, fleet: &TaskQueueWorker) -> Option<String> {
     if !queue.deployment.is_empty() {
         return Some(queue.deployment.clone());
     }

@@ -9,7 +9,8 @@ mod prune;
 mod scope;
 mod stream;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
@@ -29,6 +30,7 @@ pub use index::Indexed;
 use index::indexed;
 #[cfg(test)]
 use kinds::KINDS;
+use kinds::Watched;
 pub use kinds::{GuardedConnection, GuardedFleet};
 pub use progress::{Progress, WatchAccess};
 pub use prune::keep_owners_of_replicas;
@@ -36,7 +38,7 @@ use prune::prune_autoscaler;
 pub use prune::prune_pod;
 pub use scope::Scope;
 pub use stream::Touched;
-use stream::{WATCH_SECONDS, pauses, touched};
+use stream::{WATCH_SECONDS, paced, touched};
 
 /// The caches of one scope.
 #[derive(Clone)]
@@ -96,9 +98,8 @@ pub fn watch(
     let reader = fleets.clone();
     let fleet_events = reflector(
         fleet_writer,
-        kube::runtime::watcher(scope.api::<GuardedFleet>(client), all.clone())
-            .modify(|fleet| fleet.meta_mut().managed_fields = None)
-            .backoff(pauses()),
+        watched::<GuardedFleet>(client, scope, &all)
+            .modify(|fleet| fleet.meta_mut().managed_fields = None),
     )
     .inspect(move |event| match event {
         Ok(Event::Delete(fleet)) => gone(Gone::Deleted(fleet)),
@@ -107,26 +108,21 @@ pub fn watch(
     });
     let connection_events = reflector(
         connection_writer,
-        kube::runtime::watcher(scope.api::<GuardedConnection>(client), all.clone())
-            .modify(|connection| connection.meta_mut().managed_fields = None)
-            .backoff(pauses()),
+        watched::<GuardedConnection>(client, scope, &all)
+            .modify(|connection| connection.meta_mut().managed_fields = None),
     );
     let autoscaler_events = reflector(
         autoscaler_writer,
-        kube::runtime::watcher(scope.api::<HorizontalPodAutoscaler>(client), all)
-            .modify(prune_autoscaler)
-            .backoff(pauses()),
+        watched::<HorizontalPodAutoscaler>(client, scope, &all).modify(prune_autoscaler),
     );
-    let deployment_events = kube::runtime::watcher(scope.api::<Deployment>(client), ours.clone())
+    let deployment_events = watched::<Deployment>(client, scope, &ours)
         .modify(|deployment| keep_owners_of_replicas(&mut deployment.metadata))
-        .backoff(pauses())
         .inspect_ok(move |event| deployment_filling.apply_watcher_event(event));
-    let pod_events = kube::runtime::watcher(scope.api::<Pod>(client), ours)
+    let pod_events = watched::<Pod>(client, scope, &ours)
         .modify(move |pod| {
             ended.keep(pod);
             prune_pod(pod);
         })
-        .backoff(pauses())
         .inspect_ok(move |event| pod_filling.apply_watcher_event(event));
     let watches = Watches {
         fleets: touched(metrics, &progress, fleet_events),
@@ -145,6 +141,18 @@ pub fn watch(
         progress,
     };
     (caches, watches)
+}
+
+/// The events of the watch of one kind.
+fn watched<K>(
+    client: &Client,
+    scope: &Scope,
+    config: &watcher::Config,
+) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static
+where
+    K: Watched<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    paced(kube::runtime::watcher(scope.api(client), config.clone()))
 }
 
 /// Which fleets are gone.

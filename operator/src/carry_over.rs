@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::fleet_state::{
     Drain, FleetState, QueueKey, QueueState, Refused, Rendered, WrittenStatus,
 };
-use crate::observe::Observed;
+use crate::observe::{Observed, ObservedQueue};
 use crate::plan::{Plan, Step};
 use crate::planner::desired::desired;
 use crate::report::{Pass, Report, drains};
@@ -48,7 +48,7 @@ pub fn readings(fleet: &Fleet, observed: &Observed, state: &mut FleetState, now:
     // A target that could not be read has an unknown number of replicas, not none.
     let unread = |queue: &&Queue| {
         let seen = observed.queues.get(&queue.name);
-        seen.is_some_and(|seen| seen.target.as_ref().is_some_and(Result::is_err))
+        seen.is_some_and(ObservedQueue::is_unread)
     };
     for queue in fleet.queues.iter().filter(|queue| !unread(queue)) {
         let Some(desired) = desired(fleet, queue, observed, state, now) else {

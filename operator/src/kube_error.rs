@@ -70,6 +70,19 @@ pub fn describe_watch(error: &watcher::Error) -> String {
     }
 }
 
+/// Whether the API server refuses a watch: for lack of a right (403), or because it does not know
+/// the kind (404).
+pub fn is_refusal(error: &watcher::Error) -> bool {
+    let code = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.code,
+        _ => return false,
+    };
+    matches!(code, 403 | 404)
+}
+
 /// Formats an answer of the API server.
 fn answered(status: &Status) -> String {
     format!("{} (HTTP {})", quote(status.message.trim()), status.code)

@@ -40,8 +40,9 @@ fn is_discreet(metadata: &Metadata<'_>) -> bool {
         // be a private key, if a fleet names the wrong key of a Secret.
         target if target == "rustls" || target.starts_with("rustls::") => Level::DEBUG,
         // It logs whole answers that it cannot decode: a TokenReview with its token, pods with
-        // their environment variables. It returns the error in any case.
-        "kube_client::client" => Level::ERROR,
+        // their environment variables. It returns the error in any case. The watcher warns each
+        // time that a watch is refused, which the caches report once.
+        "kube_client::client" | "kube_runtime::watcher" => Level::ERROR,
         _ => Level::TRACE,
     };
     *metadata.level() <= most

@@ -16,8 +16,8 @@ use prometheus::{
 };
 
 pub use fleets::{
-    CertificateNumbers, FleetNumbers, QueueNumbers, ReadAt, SlotNumbers, SourceNumbers,
-    WorkerFaultNumbers,
+    CertificateNumbers, FleetNumbers, QueueNumbers, ReadAt, ReplicaNumbers, SlotNumbers,
+    SourceNumbers, WorkerFaultNumbers,
 };
 use taskqueue_temporal::OwnerKey;
 use tracing::debug;
@@ -245,8 +245,11 @@ mod tests {
     fn numbers(decisions: u64) -> FleetNumbers {
         let queue = QueueNumbers {
             task_queue: "payments".to_owned(),
-            desired: 3,
-            current: 2,
+            replicas: Some(ReplicaNumbers {
+                desired: 3,
+                current: 2,
+                ..ReplicaNumbers::default()
+            }),
             backlog: PerType {
                 activity: Some(TypeBacklog {
                     count: 7,

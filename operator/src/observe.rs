@@ -11,6 +11,7 @@ pub mod ended_workers;
 pub mod pods;
 pub mod scalers;
 pub mod secrets;
+pub mod shared_reads;
 pub mod targets;
 pub mod task_queue_owners;
 
@@ -109,6 +110,11 @@ pub struct ObservedQueue {
 }
 
 impl ObservedQueue {
+    /// Whether it has a target that cannot be read, so that its replicas are unknown.
+    pub fn is_unread(&self) -> bool {
+        self.target.as_ref().is_some_and(Result::is_err)
+    }
+
     /// Its target, if it has one that could be read.
     pub fn target(&self) -> Option<&Target> {
         self.target.as_ref()?.as_deref().ok()
@@ -313,7 +319,7 @@ fn existing(
     pods: &BTreeMap<String, Vec<Arc<Pod>>>,
     now: Moment,
 ) -> Existing {
-    let reference = ObjectRef::new(&queue.deployment_name).within(&fleet.key.namespace);
+    let reference = ObjectRef::new(&queue.workload_name).within(&fleet.key.namespace);
     let deployment = sources.caches.deployments.get(&reference);
     let deployment = deployment.filter(|deployment| owned_by(&deployment.metadata, &fleet.key));
     let mine = pods.get(&queue.name).map(Vec::as_slice).unwrap_or_default();
@@ -365,7 +371,7 @@ fn pods_by_queue(fleet: &Fleet, caches: &Caches) -> BTreeMap<String, Vec<Arc<Pod
 fn orphans(fleet: &Fleet, caches: &Caches) -> Vec<Arc<Deployment>> {
     let wanted = |name: &str| {
         let mut ours = fleet.queues.iter().filter(|queue| queue.target.is_none());
-        ours.any(|queue| queue.deployment_name == name)
+        ours.any(|queue| queue.workload_name == name)
     };
     let mut found = caches.deployments.of(&fleet.key.uid);
     found.retain(|deployment| {

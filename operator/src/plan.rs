@@ -80,8 +80,8 @@ pub struct Plan {
 pub struct QueuePlan {
     /// The queue.
     pub queue: String,
-    /// Its Deployment, or its target.
-    pub deployment_name: String,
+    /// The name of its Deployment, or of its target.
+    pub workload_name: String,
     /// The resource of its target; `None` if it has a Deployment of ours. Of a target only the
     /// replicas and the ranks of its pods are written.
     pub target: Option<ApiResource>,

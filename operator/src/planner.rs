@@ -167,7 +167,7 @@ fn plan_queue(
     });
     QueuePlan {
         queue: queue.name.clone(),
-        deployment_name: queue.deployment_name.clone(),
+        workload_name: queue.workload_name.clone(),
         target: seen.target().map(|target| target.resource.clone()),
         initial_replicas: starting_replicas(queue, decision.as_ref()),
         vanished: state.written.is_some() && matches!(step, Step::Create(_)),

@@ -119,7 +119,7 @@ fn changing(cluster: &TestCluster, (from, to): (u32, u32), decided_on: ScalePrec
     let reason = UnknownReason::NotReadYet;
     let queue = QueuePlan {
         queue: "all".to_owned(),
-        deployment_name: "stale".to_owned(),
+        workload_name: "stale".to_owned(),
         step: Step::Keep,
         budget: BudgetStep::Keep,
         initial_replicas: 0,

@@ -109,11 +109,11 @@ async fn a_deployment_of_somebody_else_is_scaled_and_nothing_else_of_it_changes(
         let tasks = cluster.sleep(&sleeper, 12, Duration::from_secs(20))?;
         eventually("the trial says what it would do", || async {
             let status = cluster.fleet().await?.status.unwrap_or_default();
-            let wanted = status.queues.first().map_or(0, |queue| queue.desired);
-            Ok(if wanted > 1 {
+            let wanted = status.queues.first().and_then(|queue| queue.desired);
+            Ok(if wanted > Some(1) {
                 Ok(())
             } else {
-                Err(format!("it wants {wanted}"))
+                Err(format!("it wants {wanted:?}"))
             })
         })
         .await?;

@@ -162,15 +162,15 @@ pub struct Queue {
     pub schedule: Vec<Window>,
     /// The port on which the pods serve their SDK's metrics, above zero; `None` = not configured.
     pub metrics_port: Option<u16>,
-    /// The name of its Deployment: at most 46 characters, unique for each pair of fleet and queue.
-    /// If the queue has a target, the name of that.
-    pub deployment_name: String,
+    /// The name of its workload. Of a Deployment: at most 46 characters, unique for each pair of
+    /// fleet and queue. If the queue has a target, the name of that.
+    pub workload_name: String,
     /// How its Deployment replaces pods, and what it carries. Unused if the queue has a target.
     pub deployment: DeploymentSettings,
     /// The user's pods, with the queue's changes merged in; empty if the queue has a target.
     pub pods: WorkerPods,
     /// The workload that somebody else deploys for the queue; `None` = the operator makes a
-    /// Deployment. Its name is also `deployment_name`.
+    /// Deployment. Its name is also `workload_name`.
     pub target: Option<ScaleTarget>,
 }
 
@@ -222,7 +222,7 @@ impl Queue {
     /// The workload of the queue by kind and name, as a message names it.
     pub fn workload(&self) -> String {
         self.target.as_ref().map_or_else(
-            || format!("Deployment {}", self.deployment_name),
+            || format!("Deployment {}", self.workload_name),
             ToString::to_string,
         )
     }
@@ -233,7 +233,7 @@ impl Queue {
             .target
             .as_ref()
             .filter(|target| !target.is_deployment());
-        other.is_none().then_some(&self.deployment_name)
+        other.is_none().then_some(&self.workload_name)
     }
 }
 

@@ -24,7 +24,7 @@ use kube::Resource;
 
 use crate::fleet::{
     Connection, DisruptionBudget, Fleet, FleetKey, Queue, Strategy, TLS_CERTIFICATE_KEY,
-    TLS_PRIVATE_KEY_KEY,
+    TLS_PRIVATE_KEY_KEY, is_zero,
 };
 use crate::well_known;
 use crate::worker::TaskQueueWorker;
@@ -35,7 +35,7 @@ const CA_FILE: &str = "ca.crt";
 const API_KEY_FILE: &str = "api-key";
 
 /// The type of a strategy that ends all old pods before new ones start.
-pub const RECREATE: &str = "Recreate";
+const RECREATE: &str = "Recreate";
 
 /// The Deployment of one queue, for server-side apply, without `replicas`.
 pub fn render(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Deployment {
@@ -43,7 +43,7 @@ pub fn render(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Deployme
     let settings = &queue.deployment;
     Deployment {
         metadata: ObjectMeta {
-            name: Some(queue.deployment_name.clone()),
+            name: Some(queue.workload_name.clone()),
             namespace: Some(fleet.key.namespace.clone()),
             labels: Some(labels(fleet, queue, settings.labels.clone())),
             annotations: Some(annotations(fleet, queue)),
@@ -94,7 +94,7 @@ pub fn disruption_budget(fleet: &Fleet, queue: &Queue) -> Option<PodDisruptionBu
     };
     Some(PodDisruptionBudget {
         metadata: ObjectMeta {
-            name: Some(queue.deployment_name.clone()),
+            name: Some(queue.workload_name.clone()),
             namespace: Some(fleet.key.namespace.clone()),
             labels: Some(labels(fleet, queue, BTreeMap::new())),
             owner_references: Some(vec![owner_reference(&fleet.key)]),
@@ -177,6 +177,13 @@ fn strategy(strategy: &Strategy) -> DeploymentStrategy {
             rolling_update: None,
         },
     }
+}
+
+/// Whether a strategy of an existing Deployment starts new pods before old ones end.
+pub fn surges(strategy: &DeploymentStrategy) -> bool {
+    let update = strategy.rolling_update.as_ref();
+    let surge = update.and_then(|update| update.max_surge.as_ref());
+    strategy.type_.as_deref() != Some(RECREATE) && !surge.is_some_and(is_zero)
 }
 
 fn pod_template(fleet: &Fleet, queue: &Queue, connection: &Connection) -> PodTemplateSpec {

@@ -33,21 +33,22 @@ pub struct TaskQueueWorkerStatus {
     #[serde(default)]
     pub queue_count: u32,
 
-    /// Ready and desired replicas over all queues, as in 3/7.
+    /// Ready and desired replicas over all queues, as in 3/7; unknown while the workload of a
+    /// scaleTargetRef cannot be read.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub replicas: String,
 
-    /// Replicas that should run, over all queues.
-    #[serde(default)]
-    pub desired_replicas: u32,
+    /// Replicas that should run, over all queues. Absent while a queue's are unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_replicas: Option<u32>,
 
-    /// Replicas that exist, over all queues.
-    #[serde(default)]
-    pub current_replicas: u32,
+    /// Replicas that exist, over all queues. Absent while a queue's are unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_replicas: Option<u32>,
 
-    /// Replicas that are ready, over all queues.
-    #[serde(default)]
-    pub ready_replicas: u32,
+    /// Replicas that are ready, over all queues. Absent while a queue's are unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<u32>,
 
     /// The state of each queue.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -72,17 +73,17 @@ pub struct QueueStatus {
     #[serde(default)]
     pub deployment_name: String,
 
-    /// Replicas that should run.
-    #[serde(default)]
-    pub desired: u32,
+    /// Replicas that should run. Absent while the workload of its scaleTargetRef cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired: Option<u32>,
 
-    /// Replicas that exist.
-    #[serde(default)]
-    pub current: u32,
+    /// Replicas that exist. Absent while the workload of its scaleTargetRef cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<u32>,
 
-    /// Replicas that are ready.
-    #[serde(default)]
-    pub ready: u32,
+    /// Replicas that are ready. Absent while the workload of its scaleTargetRef cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<u32>,
 
     /// The last decision that changed the replicas (with mode DryRun: that would have changed
     /// them), with its inputs.

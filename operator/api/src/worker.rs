@@ -226,14 +226,20 @@ pub struct QueueSpec {
     )]
     pub name: String,
 
-    /// The name of the task queue in Temporal: any text of at most 1000 characters that does not
+    /// The name of the task queue in Temporal: any text of at most 1000 bytes in UTF-8 that does not
     /// start with /_sys/, which Temporal reserves. Default: the value of name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
-    #[x_kube(validation = (
-        "!self.startsWith('/_sys/')",
-        "taskQueue must not start with /_sys/, which Temporal reserves"
-    ))]
+    #[x_kube(
+        validation = (
+            "!self.startsWith('/_sys/')",
+            "taskQueue must not start with /_sys/, which Temporal reserves"
+        ),
+        validation = (
+            "size(bytes(self)) <= 1000",
+            "taskQueue must have at most 1000 bytes in UTF-8, the most that Temporal takes"
+        )
+    )]
     pub task_queue: Option<String>,
 
     /// The bounds of the replicas. They apply whatever the demand. Required.

@@ -27,7 +27,7 @@ impl Writer {
         match &plan.budget {
             BudgetStep::Keep => {}
             BudgetStep::Apply(budget) => self.apply_budget(fleet, budget).await?,
-            BudgetStep::Delete => self.delete_budget(fleet, &plan.deployment_name).await?,
+            BudgetStep::Delete => self.delete_budget(fleet, &plan.workload_name).await?,
         }
         match &plan.step {
             Step::Hold(_) | Step::Keep | Step::Refused(_) | Step::Pending => {}

@@ -134,7 +134,7 @@ impl Writer {
             };
             version = unchanged;
         }
-        Err(stale(fleet, &plan.deployment_name))
+        Err(stale(fleet, &plan.workload_name))
     }
 
     async fn scale_once(
@@ -153,7 +153,7 @@ impl Writer {
             ..PatchParams::default()
         };
         let patch = Patch::Merge(&body);
-        let name = &plan.deployment_name;
+        let name = &plan.workload_name;
         let kind = kind(plan);
         self.metrics.write("scale", &kind);
         let answer = match &plan.target {
@@ -180,7 +180,7 @@ impl Writer {
         plan: &QueuePlan,
         scale: &Scale,
     ) -> Result<Option<String>, Error> {
-        let name = &plan.deployment_name;
+        let name = &plan.workload_name;
         let Some(resource) = &plan.target else {
             let found = self.look(fleet, name).await?;
             let found = found.filter(|found| is_as_decided_on(found, scale));

@@ -59,14 +59,14 @@ fn budget() -> PodDisruptionBudget {
 }
 
 fn name() -> String {
-    simple().queues[0].deployment_name.clone()
+    simple().queues[0].workload_name.clone()
 }
 
 fn queue(step: Step) -> QueuePlan {
     let not_yet = UnknownReason::NotReadYet;
     QueuePlan {
         queue: "a".to_owned(),
-        deployment_name: name(),
+        workload_name: name(),
         target: None,
         step,
         initial_replicas: 2,
@@ -321,7 +321,7 @@ async fn a_target_is_scaled_if_it_is_as_it_was_decided_on() {
         plural: "rollouts".to_owned(),
     };
     let queue = |from, to| QueuePlan {
-        deployment_name: "worker".to_owned(),
+        workload_name: "worker".to_owned(),
         target: Some(resource.clone()),
         scale: Some(Scale {
             from,

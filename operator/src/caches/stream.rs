@@ -8,11 +8,11 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch as signal;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::caches::kinds::Watched;
 use crate::caches::progress::Progress;
-use crate::kube_error::describe_watch;
+use crate::kube_error::{describe_watch, is_refusal};
 use crate::metrics::Metrics;
 
 /// A stream of touched objects that keeps their cache filled while it is polled. Failures do not
@@ -24,7 +24,9 @@ pub type Touched<K> = futures::stream::BoxStream<'static, Result<K, watcher::Err
 /// for 5 s longer: with kube's default of 290 s, no change would be seen until then.
 pub(super) const WATCH_SECONDS: u32 = 20;
 
-/// The objects that a watch reports, once they are in their cache.
+/// The objects that a watch reports, once they are in their cache. Leaves out the failures: in the
+/// stream, an error would slow down every other watch of the controller, and each watch pauses by
+/// itself.
 pub(super) fn touched<K>(
     metrics: &Metrics,
     progress: &signal::Sender<Progress>,
@@ -33,71 +35,138 @@ pub(super) fn touched<K>(
 where
     K: Watched,
 {
-    quiet(metrics, filling::<K>(progress, events).touched_objects())
+    recorded::<K>(metrics, progress, events)
+        .touched_objects()
+        .filter_map(|item| futures::future::ready(item.ok().map(Ok)))
+        .boxed()
 }
 
-/// Records when a cache has been filled; by then the events have passed the reflector.
-fn filling<K>(
+/// Records when a cache has been filled, by when the events have passed the reflector. Counts and
+/// logs failures; a refusal that repeats is no news.
+fn recorded<K>(
+    metrics: &Metrics,
     progress: &signal::Sender<Progress>,
     events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static
 where
     K: Watched,
 {
-    let progress = progress.clone();
-    events.inspect(move |event| {
-        if matches!(event, Ok(Event::InitDone)) {
+    let (metrics, progress) = (metrics.clone(), progress.clone());
+    let mut refused: Option<String> = None;
+    events.inspect(move |event| match event {
+        Ok(Event::Init | Event::InitApply(_)) => {}
+        Ok(Event::InitDone) => {
+            refused = None;
             progress.send_if_modified(|progress| progress.filled.insert(K::KIND));
+        }
+        Ok(Event::Apply(_) | Event::Delete(_)) => refused = None,
+        Err(error) => {
+            metrics.watch_error(K::KIND);
+            let text = describe_watch(error);
+            if refused.as_ref() == Some(&text) {
+                debug!(kind = K::KIND, error = text, "a watch is still refused");
+            } else {
+                warn!(kind = K::KIND, error = text, "a watch failed; retrying");
+            }
+            refused = is_refusal(error).then_some(text);
         }
     })
 }
 
-/// Counts and logs the failures of a watch and removes them from the stream. There an error would
-/// slow down every other watch of the controller, and each watch already backs off by itself.
-fn quiet<K>(
-    metrics: &Metrics,
-    stream: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
-) -> Touched<K>
+/// Pauses a watch after each failure, before it is retried. kube's own backoff begins again at
+/// every event, and a watch sends one before each list: a list that always fails would be tried
+/// twice a second.
+pub(super) fn paced<K>(
+    events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
+) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static
 where
-    K: Watched,
+    K: Send + 'static,
 {
-    let metrics = metrics.clone();
-    stream
-        .filter_map(move |item| {
-            if let Err(error) = &item {
-                metrics.watch_error(K::KIND);
-                warn!(
-                    kind = K::KIND,
-                    error = describe_watch(error),
-                    "a watch failed; retrying"
-                );
+    let begin = (Box::pin(events), Pauses::default(), None);
+    futures::stream::unfold(begin, |(mut events, mut pauses, pause)| async move {
+        if let Some(pause) = pause {
+            tokio::time::sleep(pause).await;
+        }
+        let event = events.next().await?;
+        let pause = pauses.after(&event);
+        Some((event, (events, pauses, pause)))
+    })
+}
+
+/// The pauses of one watch.
+struct Pauses {
+    /// After a refusal. Somebody must grant a right or install a CRD, so there is no hurry. An API
+    /// server that starts also refuses, for a few seconds.
+    refused: ResetTimerBackoff<Doubling>,
+    /// After any other failure. Short, because after an outage of the API server the operator works
+    /// with outdated objects for that long.
+    failed: ResetTimerBackoff<Doubling>,
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        // A watch without changes reports no success. After this long, a failure is a new one.
+        let forgotten = Duration::from_mins(2);
+        let up_to = |longest| ResetTimerBackoff::new(Doubling::up_to(longest), forgotten);
+        Self {
+            refused: up_to(Duration::from_mins(1)),
+            failed: up_to(Duration::from_secs(2)),
+        }
+    }
+}
+
+impl Pauses {
+    /// The pause after an event, if it is a failure.
+    fn after<K>(&mut self, event: &Result<Event<K>, watcher::Error>) -> Option<Duration> {
+        match event {
+            // Says nothing about the API server: it comes before the list.
+            Ok(Event::Init) => None,
+            Ok(Event::InitApply(_) | Event::InitDone | Event::Apply(_) | Event::Delete(_)) => {
+                self.refused.reset();
+                self.failed.reset();
+                None
             }
-            futures::future::ready(item.ok().map(Ok))
-        })
-        .boxed()
+            Err(error) if is_refusal(error) => self.refused.next(),
+            Err(_) => {
+                self.refused.reset();
+                self.failed.next()
+            }
+        }
+    }
 }
 
-/// Backoff of a failing watch. kube's own grows to 30 s; for that long after an outage the operator
-/// would work with outdated objects.
-pub(super) fn pauses() -> ResetTimerBackoff<Doubling> {
-    ResetTimerBackoff::new(Doubling(0), Duration::from_mins(2))
+/// Half a second, doubled each time, up to the longest.
+struct Doubling {
+    next: Duration,
+    longest: Duration,
 }
 
-/// Half a second, doubled each time, up to 8 s.
-pub(super) struct Doubling(u32);
+impl Doubling {
+    const FIRST: Duration = Duration::from_millis(500);
+
+    fn up_to(longest: Duration) -> Self {
+        Self {
+            next: Self::FIRST,
+            longest,
+        }
+    }
+}
 
 impl Iterator for Doubling {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let pause = Duration::from_millis(500).saturating_mul(1 << self.0);
-        self.0 = (self.0 + 1).min(4);
+        let pause = self.next;
+        self.next = pause.saturating_mul(2).min(self.longest);
         Some(pause)
     }
 }
 
 impl Backoff for Doubling {
     fn reset(&mut self) {
-        self.0 = 0;
+        self.next = Self::FIRST;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,6 @@
 //! Which namespaces a scope covers, and that unreadable objects are cached as unreadable.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
@@ -142,13 +141,6 @@ async fn a_watch_lasts_twenty_seconds_so_that_one_that_hangs_is_noticed() {
         parameters.any(|one| one == "timeoutSeconds=20"),
         "{lines:?}"
     );
-}
-
-#[test]
-fn a_failing_watch_is_retried_within_seconds_however_long_it_has_failed() {
-    let pauses: Vec<Duration> = pauses().take(7).collect();
-    let halves: Vec<u128> = pauses.iter().map(|pause| pause.as_millis() / 500).collect();
-    assert_eq!(halves, [1, 2, 4, 8, 16, 16, 16]);
 }
 
 /// A pod with a hook and many fields that nobody reads; its worker ended before the pod was

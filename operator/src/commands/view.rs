@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use serde::Serialize;
 use taskqueue_api::status::{DecisionStatus, QueueStatus};
+use taskqueue_api::worker::ScaleTargetReference;
 use taskqueue_api::{ConditionType, Reason, TaskQueueWorker, validate};
 
 use crate::caches::GuardedFleet;
@@ -45,8 +46,11 @@ pub struct QueueView {
     pub name: String,
     /// Its name in Temporal.
     pub task_queue: String,
-    /// Its Deployment; empty before there is one.
+    /// Its Deployment; empty before there is one, and if it has a target.
     pub deployment: String,
+    /// The workload that somebody else deploys for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<ScaleTargetReference>,
     /// The fewest replicas.
     pub min: u32,
     /// The most replicas.
@@ -54,10 +58,12 @@ pub struct QueueView {
     /// How long a task may wait, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_target_seconds: Option<f64>,
-    /// Replicas that should run.
-    pub desired: u32,
-    /// Replicas that are ready.
-    pub ready: u32,
+    /// Replicas that should run, if they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub desired: Option<u32>,
+    /// Replicas that are ready, if they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<u32>,
     /// The operator's last decision as of this snapshot, such as "hold: CoolingDown". Known from
     /// the second snapshot on.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,12 +146,15 @@ pub fn of_fleet(fleet: &TaskQueueWorker, scrape: Option<&Scrape>) -> FleetView {
         QueueView {
             name: spec.name.clone(),
             task_queue: spec.task_queue.clone().unwrap_or_else(|| spec.name.clone()),
-            deployment: known.map_or_else(String::new, |known| known.deployment_name.clone()),
+            deployment: known
+                .filter(|_| spec.scale_target_ref.is_none())
+                .map_or_else(String::new, |known| known.deployment_name.clone()),
+            target: spec.scale_target_ref.clone(),
             min: spec.replicas.min,
             max: spec.replicas.max,
             wait_target_seconds: targets.get(&spec.name).copied(),
-            desired: known.map_or(0, |known| known.desired),
-            ready: known.map_or(0, |known| known.ready),
+            desired: known.and_then(|known| known.desired),
+            ready: known.and_then(|known| known.ready),
             deciding: None,
             last_decision: known.and_then(|known| known.last_decision.clone()),
             figures: scrape.and_then(|scrape| scrape.queues.get(&of_queue).cloned()),
@@ -290,6 +299,8 @@ fn row(fleet: &FleetView, queue: &QueueView, now: Timestamp) -> Vec<String> {
             None => format!("{used}"),
         })
     });
+    let replicas = queue.ready.zip(queue.desired);
+    let replicas = replicas.map(|(ready, desired)| format!("{ready}/{desired}"));
     vec![
         fleet.namespace.clone(),
         fleet.name.clone(),
@@ -298,7 +309,7 @@ fn row(fleet: &FleetView, queue: &QueueView, now: Timestamp) -> Vec<String> {
         wait.map_or_else(unknown, seconds),
         queue.wait_target_seconds.map_or_else(unknown, seconds),
         slots.unwrap_or_else(unknown),
-        format!("{}/{}", queue.ready, queue.desired),
+        replicas.unwrap_or_else(unknown),
         number(|figures| figures.draining_replicas),
         queue.min.to_string(),
         queue.max.to_string(),

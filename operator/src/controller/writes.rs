@@ -57,7 +57,7 @@ pub(super) async fn look_for_unseen(
         let Some(seen) = seen.filter(|seen| left && seen.existing.is_none()) else {
             continue;
         };
-        match writer.look(&fleet.key, &queue.deployment_name).await {
+        match writer.look(&fleet.key, &queue.workload_name).await {
             Ok(Some(found)) if owned_by(&found.metadata, &fleet.key) => {
                 seen.existing = Some(as_kept(found));
             }
@@ -136,7 +136,7 @@ async fn write(shared: &Shared, plan: &Plan) -> Applied {
     let targets = plan.queues.iter().filter(|queue| queue.target.is_some());
     for queue in targets.filter(|queue| queue.scale.is_some()) {
         let namespace = &plan.fleet.namespace;
-        shared.targets.forget(namespace, &queue.deployment_name);
+        shared.targets.forget(namespace, &queue.workload_name);
     }
     applied
 }
@@ -155,7 +155,7 @@ fn outdated_growths(plan: &Plan, applied: &Applied) -> BTreeMap<String, String> 
     };
     let outdated = plan.queues.iter().filter(outdated);
     outdated
-        .map(|queue| (queue.queue.clone(), queue.deployment_name.clone()))
+        .map(|queue| (queue.queue.clone(), queue.workload_name.clone()))
         .collect()
 }
 

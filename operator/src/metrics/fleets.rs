@@ -63,19 +63,26 @@ pub struct SourceNumbers {
     pub unknown: Option<UnknownReason>,
 }
 
-/// The numbers of one queue.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct QueueNumbers {
-    /// The task queue's name in Temporal.
-    pub task_queue: String,
-    /// Replicas that the last decision requests.
+/// The replicas of one queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReplicaNumbers {
+    /// Those that the last decision requests.
     pub desired: u32,
-    /// Replicas in the spec of the Deployment.
+    /// Those in the spec of its workload.
     pub current: u32,
     /// Ready pods.
     pub ready: u32,
     /// Terminating pods.
     pub terminating: u32,
+}
+
+/// The numbers of one queue.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct QueueNumbers {
+    /// The task queue's name in Temporal.
+    pub task_queue: String,
+    /// Its replicas; `None` while its target cannot be read.
+    pub replicas: Option<ReplicaNumbers>,
     /// Terminating pods past the drain grace period.
     pub drain_overdue: u32,
     /// Lower bound.
@@ -117,7 +124,8 @@ struct Families {
     condition: Family,
     fleet_info: Family,
     certificate: Family,
-    plain: [Family; 8],
+    replicas: [Family; 4],
+    plain: [Family; 4],
     backlog: Family,
     backlog_age: Family,
     add_rate: Family,
@@ -145,11 +153,13 @@ impl Families {
             condition: Family::new(table::CONDITION),
             fleet_info: Family::new(table::FLEET_INFO),
             certificate: Family::new(table::CERTIFICATE_EXPIRY),
-            plain: [
+            replicas: [
                 Family::new(table::DESIRED),
                 Family::new(table::CURRENT),
                 Family::new(table::READY),
                 Family::new(table::TERMINATING),
+            ],
+            plain: [
                 Family::new(table::DRAIN_OVERDUE),
                 Family::new(table::MIN),
                 Family::new(table::MAX),
@@ -202,7 +212,7 @@ impl Families {
             &self.decisions,
             &self.changes,
         ];
-        for family in self.plain.iter().chain(rest) {
+        for family in self.replicas.iter().chain(&self.plain).chain(rest) {
             family.write(text);
         }
     }
@@ -263,11 +273,18 @@ fn queue_series(
     read_at: Option<Time>,
     now: Time,
 ) {
+    if let Some(replicas) = queue.replicas {
+        let counts = [
+            replicas.desired,
+            replicas.current,
+            replicas.ready,
+            replicas.terminating,
+        ];
+        for (family, count) in families.replicas.iter_mut().zip(counts) {
+            family.add(subject, &[], f64::from(count));
+        }
+    }
     let plain = [
-        f64::from(queue.desired),
-        f64::from(queue.current),
-        f64::from(queue.ready),
-        f64::from(queue.terminating),
         f64::from(queue.drain_overdue),
         f64::from(queue.min),
         f64::from(queue.max),

@@ -8,6 +8,7 @@ use taskqueue_scaling::{PodPhase, Replicas};
 use crate::not_ready::NotReady;
 use crate::observe::pods::Pods;
 use crate::observe::targets::Target;
+use crate::owned::spec_replicas;
 
 /// The replicas of a queue, as input of a decision. `applying`: this pass changes the Deployment,
 /// which may start a rollout.
@@ -41,7 +42,7 @@ pub fn replicas(
         rollout_in_progress: pods.replica_sets > 1
             || outdated
             || applying
-            || recreating(deployment, pods),
+            || drains_first(deployment, pods),
         by_ordinal: false,
     }
 }
@@ -91,7 +92,7 @@ pub fn rollout(deployment: Option<&Deployment>, pods: &Pods, written: Option<i64
         || observed
             .zip(written)
             .is_some_and(|(seen, ours)| seen < ours);
-    if replaced || recreating(deployment, pods) {
+    if replaced || drains_first(deployment, pods) {
         let paused = deployment
             .and_then(|deployment| deployment.spec.as_ref()?.paused)
             .unwrap_or(false);
@@ -120,20 +121,34 @@ fn underway(status: &DeploymentStatus) -> bool {
     })
 }
 
-/// Whether a rollout by the strategy Recreate waits for its old pods to end. No number in the
-/// status shows that: the old ones are no longer counted, and the new ones do not exist yet.
-fn recreating(deployment: Option<&Deployment>, pods: &Pods) -> bool {
-    let by_recreate = |deployment: &&Deployment| {
-        let strategy = deployment
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.strategy.as_ref());
-        strategy.is_some_and(|strategy| strategy.type_.as_deref() == Some(render::RECREATE))
+/// Whether a rollout that ends old pods before it starts new ones waits for old ones to drain. The
+/// numbers in the status do not show that: draining pods are no longer counted, and the new ones do
+/// not exist yet.
+fn drains_first(deployment: Option<&Deployment>, pods: &Pods) -> bool {
+    let Some(deployment) = deployment.filter(|_| pods.drains()) else {
+        return false;
     };
-    let status = deployment
-        .filter(by_recreate)
-        .and_then(|found| found.status.as_ref());
-    status.is_some_and(underway) && pods.drains()
+    let strategy = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.strategy.as_ref());
+    let surges = strategy.is_none_or(render::surges);
+    let begun = || deployment.status.as_ref().is_some_and(underway);
+    !surges && (begun() || asks_for_no_pod(deployment))
+}
+
+/// Whether the Deployment controller asks for no pod although there should be replicas. By the
+/// strategy Recreate it reports a rollout only once the old pods are gone. Until then the
+/// conditions are those of the rollout before.
+fn asks_for_no_pod(deployment: &Deployment) -> bool {
+    let Some(status) = &deployment.status else {
+        return false;
+    };
+    let none = |count: Option<i32>| count.unwrap_or(0) == 0;
+    spec_replicas(deployment) > 0
+        && status.observed_generation == deployment.metadata.generation
+        && none(status.replicas)
+        && none(status.unavailable_replicas)
 }
 
 /// Whether pods of an earlier template remain.

@@ -62,10 +62,10 @@ pub struct Pods {
 }
 
 impl Pods {
-    /// Whether some of them are draining.
+    /// Whether some of them are draining. A pod needs its room until it is gone, although its
+    /// worker may have ended before.
     pub fn drains(&self) -> bool {
-        let mut live = self.live.iter();
-        live.any(|pod| pod.phase == PodPhase::Terminating)
+        !self.draining.is_empty()
     }
 }
 

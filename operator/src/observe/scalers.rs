@@ -20,7 +20,7 @@ pub fn competing_scaler(
         group: "apps".to_owned(),
         version: "v1".to_owned(),
         kind: "Deployment".to_owned(),
-        name: queue.deployment_name.clone(),
+        name: queue.workload_name.clone(),
     };
     let workload = queue.target.clone().unwrap_or_else(own);
     let namespace = &fleet.key.namespace;

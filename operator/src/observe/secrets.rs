@@ -5,9 +5,8 @@
 //! [`FRESH`]. Anything missing is returned as a not-ready reason. No message contains any part of a
 //! Secret's value: errors that may quote it are dropped where they occur.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
@@ -15,15 +14,14 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::GetParams;
 use kube::core::Request;
 use kube::{Client, Resource};
-use parking_lot::Mutex;
 use serde::Deserialize;
 use taskqueue_api::{Connection, Reason};
 use taskqueue_scaling::Time;
-use tokio::sync::Mutex as AsyncMutex;
 use tracing::warn;
 
 use crate::kube_error;
 use crate::not_ready::NotReady;
+use crate::observe::shared_reads::SharedReads;
 
 /// How long a Secret is used before it is read again, if it has just changed, is missing, or if
 /// Temporal cannot be read with it.
@@ -71,13 +69,11 @@ impl Kept {
     }
 }
 
-/// One Secret. A task that reads it holds the lock, and the others wait for the result.
-type Slot = Arc<AsyncMutex<Option<Kept>>>;
-
 /// Reads Secrets by name and keeps them for a short while.
 pub struct Secrets {
     client: Client,
-    slots: Mutex<HashMap<(String, String), Slot>>,
+    /// By namespace and name.
+    kept: SharedReads<(String, String), Kept>,
 }
 
 impl Secrets {
@@ -85,7 +81,7 @@ impl Secrets {
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            slots: Mutex::default(),
+            kept: SharedReads::default(),
         }
     }
 
@@ -97,16 +93,15 @@ impl Secrets {
         doubtful: bool,
         now: Time,
     ) -> Option<Duration> {
-        let remains = |(name, _)| {
-            let slot = self.slot(namespace, name);
-            // Another task is reading it now, so its result will be new.
-            let kept = slot.try_lock().ok()?;
-            Some(kept.as_ref()?.remains(doubtful, now))
+        let remains = |name: &str| {
+            let key = (namespace.to_owned(), name.to_owned());
+            self.kept.peek(&key, |kept| kept.remains(doubtful, now))
         };
         let secrets = spec.secrets();
+        // What is being read now will be new.
         let each = secrets
-            .into_iter()
-            .map(|secret| remains(secret).unwrap_or(FRESH));
+            .into_keys()
+            .map(|name| remains(name).unwrap_or(FRESH));
         each.min().map(|due| due.max(LEAST_WAIT))
     }
 
@@ -122,8 +117,10 @@ impl Secrets {
         doubtful: bool,
         now: Time,
     ) -> Result<Data, NotReady> {
-        let slot = self.slot(namespace, name);
-        let mut slot = slot.lock().await;
+        let mut slot = self
+            .kept
+            .lock((namespace.to_owned(), name.to_owned()))
+            .await;
         if let Some(kept) = slot.as_ref()
             && !kept.remains(doubtful, now).is_zero()
         {
@@ -143,12 +140,6 @@ impl Secrets {
             since,
         });
         known(namespace, name, &kept.seen)
-    }
-
-    fn slot(&self, namespace: &str, name: &str) -> Slot {
-        let key = (namespace.to_owned(), name.to_owned());
-        let mut slots = self.slots.lock();
-        Arc::clone(slots.entry(key).or_default())
     }
 
     /// Reads one Secret. Decodes it here, because kube's client logs an answer that it cannot
@@ -175,14 +166,8 @@ impl Secrets {
 
     /// Drops Secrets that have not been read lately.
     pub fn prune(&self, now: Time) {
-        let mut slots = self.slots.lock();
-        slots.retain(|_, slot| {
-            // A locked one is being read now.
-            slot.try_lock().map_or(true, |kept| {
-                let at = kept.as_ref().map(|kept| kept.at);
-                at.is_some_and(|at| now.since(at) < LONGEST.saturating_mul(2))
-            })
-        });
+        let longest = LONGEST.saturating_mul(2);
+        self.kept.prune(|kept| now.since(kept.at) < longest);
     }
 }
 

@@ -18,12 +18,12 @@ use kube::core::GroupVersionKind;
 use parking_lot::Mutex;
 use taskqueue_api::{Fleet, Reason, ScaleTarget, well_known};
 use taskqueue_scaling::Time;
-use tokio::sync::Mutex as AsyncMutex;
 
 use crate::caches::prune_pod;
 use crate::error::Error;
 use crate::kube_error::{self, Call};
 use crate::not_ready::NotReady;
+use crate::observe::shared_reads::SharedReads;
 
 /// How long a workload is used before it is read again.
 const FRESH: Duration = Duration::from_secs(2);
@@ -128,17 +128,13 @@ struct Kept {
     taken_at: Time,
 }
 
-/// One workload. A task that reads it holds the lock, and the others wait for the result.
-type Slot = Arc<AsyncMutex<Option<Kept>>>;
-/// Namespace and workload.
-type Key = (String, ScaleTarget);
-
 /// Reads workloads by name and keeps them for a moment.
 pub struct Targets {
     client: Client,
     /// The resources of the kinds read so far.
     resources: Mutex<HashMap<GroupVersionKind, ApiResource>>,
-    slots: Mutex<HashMap<Key, Slot>>,
+    /// By namespace and workload.
+    kept: SharedReads<(String, ScaleTarget), Kept>,
 }
 
 impl Targets {
@@ -147,7 +143,7 @@ impl Targets {
         Self {
             client,
             resources: Mutex::default(),
-            slots: Mutex::default(),
+            kept: SharedReads::default(),
         }
     }
 
@@ -167,26 +163,18 @@ impl Targets {
 
     /// Forgets a workload that was written.
     pub fn forget(&self, namespace: &str, name: &str) {
-        let is = |(within, target): &Key| within == namespace && target.name == name;
-        self.slots.lock().retain(|key, _| !is(key));
+        self.kept
+            .forget(|(within, target)| within == namespace && target.name == name);
     }
 
     /// Forgets the workloads that no fleet has read lately.
     pub fn prune_unused(&self, now: Time) {
         const UNUSED: Duration = Duration::from_mins(10);
-        self.slots.lock().retain(|_, slot| {
-            let read = slot
-                .try_lock()
-                .ok()
-                .and_then(|kept| Some(kept.as_ref()?.at));
-            read.is_none_or(|at| now.since(at) < UNUSED)
-        });
+        self.kept.prune(|kept| now.since(kept.at) < UNUSED);
     }
 
     async fn read_one(&self, namespace: &str, target: &ScaleTarget, now: Time) -> ReadTarget {
-        let key = (namespace.to_owned(), target.clone());
-        let slot = Arc::clone(self.slots.lock().entry(key).or_default());
-        let mut slot = slot.lock().await;
+        let mut slot = self.kept.lock((namespace.to_owned(), target.clone())).await;
         if let Some(kept) = slot.as_ref()
             && now.since(kept.at) < FRESH
         {

@@ -74,7 +74,7 @@ fn a_new_queue_is_created_with_its_minimum_before_the_first_reading() {
             fleet: fleet.key.clone(),
             queues: vec![QueuePlan {
                 queue: "a".to_owned(),
-                deployment_name: fleet.queues[0].deployment_name.clone(),
+                workload_name: fleet.queues[0].workload_name.clone(),
                 target: None,
                 step: Step::Create(Box::new(rendered(&fleet))),
                 initial_replicas: 1,

@@ -157,7 +157,7 @@ pub fn changes(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
     let (Some(scaled), Some(decision)) = (&facts.done.scaled, &facts.plan.decision) else {
         return Vec::new();
     };
-    let deployment = facts.queue.deployment_name.clone();
+    let deployment = facts.queue.workload_name.clone();
     let queue = &facts.queue.name;
     if facts.plan.vanished {
         return vec![EventDraft {
@@ -240,7 +240,7 @@ pub fn task_queue_moved(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
             facts.queue.task_queue,
             waited(former.backlog)
         ),
-        deployment: Some(facts.queue.deployment_name.clone()),
+        deployment: Some(facts.queue.workload_name.clone()),
     }]
 }
 

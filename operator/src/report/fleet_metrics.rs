@@ -8,7 +8,9 @@ use taskqueue_scaling::{
 };
 
 use crate::clock::Moment;
-use crate::metrics::{FleetNumbers, QueueNumbers, SlotNumbers, SourceNumbers, WorkerFaultNumbers};
+use crate::metrics::{
+    FleetNumbers, QueueNumbers, ReplicaNumbers, SlotNumbers, SourceNumbers, WorkerFaultNumbers,
+};
 use crate::report::drains;
 use crate::report::facts::QueueFacts;
 use crate::report::status::replicas_for;
@@ -44,10 +46,12 @@ fn queue(facts: &QueueFacts<'_>, now: Moment) -> QueueNumbers {
     let stuck = facts.state.history.findings(now.monotonic);
     QueueNumbers {
         task_queue: facts.queue.task_queue.clone(),
-        desired: present.map_or(replicas.requested, |decision| decision.desired),
-        current: facts.spec_replicas(),
-        ready: replicas.ready,
-        terminating: replicas.terminating,
+        replicas: (!facts.seen.is_unread()).then(|| ReplicaNumbers {
+            desired: present.map_or(replicas.requested, |decision| decision.desired),
+            current: facts.spec_replicas(),
+            ready: replicas.ready,
+            terminating: replicas.terminating,
+        }),
         drain_overdue: drains::overdue(facts.seen, now.wall),
         min: policy.min,
         max: policy.max,
@@ -196,9 +200,9 @@ fn slot_numbers(slots: &Slots) -> PerType<Option<SlotNumbers>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::report::testing::{Passed, healthy};
     use taskqueue_scaling::{HeldPod, Hold, Limited, Reason};
+
+    use crate::report::testing::{Passed, healthy};
 
     #[test]
     fn the_pods_that_hold_a_fleet_are_exposed_while_they_do() {
@@ -210,13 +214,7 @@ mod tests {
                 pod: "p".to_owned(),
                 hold: Hold::LongestYet,
             }];
-            let now = Moment {
-                monotonic: crate::testing::NOW,
-                wall: jiff::Timestamp::UNIX_EPOCH,
-            };
-            let status = TaskQueueWorkerStatus::default();
-            let numbers = numbers(&passed.facts(), &status, now);
-            numbers.queues["a"].held_pods.clone()
+            passed.numbers().queues["a"].held_pods.clone()
         };
         assert_eq!(held(Reason::BusyPods), [("p".to_owned(), "LongestYet")]);
         assert_eq!(

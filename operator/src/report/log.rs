@@ -21,7 +21,7 @@ pub fn changes(plan: &Plan, applied: &Applied) {
             info!(
                 fleet,
                 queue = queue.queue,
-                deployment = queue.deployment_name,
+                deployment = queue.workload_name,
                 from = scaled.from,
                 to = scaled.to,
                 reason = decision.reason.as_str(),
@@ -32,7 +32,7 @@ pub fn changes(plan: &Plan, applied: &Applied) {
             info!(
                 fleet,
                 queue = queue.queue,
-                deployment = queue.deployment_name,
+                deployment = queue.workload_name,
                 "applied"
             );
         }

@@ -23,17 +23,19 @@ pub fn status(
     now: Timestamp,
 ) -> TaskQueueWorkerStatus {
     let queues: Vec<QueueStatus> = facts.iter().map(|facts| queue(old, facts, now)).collect();
-    let sum = |of: fn(&QueueStatus) -> u32| {
-        queues
-            .iter()
-            .fold(0, |sum: u32, queue| sum.saturating_add(of(queue)))
+    let sum = |of: fn(&QueueStatus) -> Option<u32>| {
+        let mut counts = queues.iter().map(of);
+        counts.try_fold(0, |sum: u32, count| Some(sum.saturating_add(count?)))
     };
     let (desired, ready) = (sum(|queue| queue.desired), sum(|queue| queue.ready));
     TaskQueueWorkerStatus {
         observed_generation: Some(generation),
         conditions: conditions(old, generation, drafts, now),
         queue_count: u32::try_from(queues.len()).unwrap_or(u32::MAX),
-        replicas: format!("{ready}/{desired}"),
+        replicas: match ready.zip(desired) {
+            Some((ready, desired)) => format!("{ready}/{desired}"),
+            None => "unknown".to_owned(),
+        },
         desired_replicas: desired,
         current_replicas: sum(|queue| queue.current),
         ready_replicas: ready,
@@ -121,17 +123,15 @@ fn queue(old: &TaskQueueWorkerStatus, facts: &QueueFacts<'_>, now: Timestamp) ->
     let current = live
         .filter(|pod| pod.phase != taskqueue_scaling::PodPhase::Terminating)
         .count();
+    let known = |count: u32| (!facts.seen.is_unread()).then_some(count);
+    let decided = facts.plan.decision.as_ref();
     QueueStatus {
         name: facts.queue.name.clone(),
         task_queue: facts.queue.task_queue.clone(),
-        deployment_name: facts.queue.deployment_name.clone(),
-        desired: facts
-            .plan
-            .decision
-            .as_ref()
-            .map_or(replicas.requested, |decision| decision.desired),
-        current: u32::try_from(current).unwrap_or(u32::MAX),
-        ready: replicas.ready,
+        deployment_name: facts.queue.workload_name.clone(),
+        desired: known(decided.map_or(replicas.requested, |decision| decision.desired)),
+        current: known(u32::try_from(current).unwrap_or(u32::MAX)),
+        ready: known(replicas.ready),
         last_decision: new_decision(facts, last.as_ref())
             .map(|decision| decision_status(decision, now))
             .or(last),

@@ -96,6 +96,11 @@ impl Passed {
         status::status(old, generation, &facts, &drafts, now().wall)
     }
 
+    /// The metrics after the pass.
+    pub(crate) fn numbers(&self) -> FleetNumbers {
+        fleet_metrics::numbers(&self.facts(), &TaskQueueWorkerStatus::default(), now())
+    }
+
     pub(crate) async fn report(
         &mut self,
         reports: &Reports,

@@ -204,7 +204,8 @@ impl Release {
             let status = status(cluster).await?;
             let settled = status.first().is_some_and(|queue| {
                 let last = queue.last_decision.as_ref();
-                (queue.desired, queue.ready) == (2, 2) && last.is_some_and(|last| last.to == 2)
+                (queue.desired, queue.ready) == (Some(2), Some(2))
+                    && last.is_some_and(|last| last.to == 2)
             });
             Ok(if settled {
                 Ok(status)

@@ -25,11 +25,11 @@ fn hanging() -> (Client, Log) {
 fn named(number: usize) -> QueuePlan {
     let mut plan = QueuePlan {
         queue: format!("q{number}"),
-        deployment_name: format!("d{number}"),
+        workload_name: format!("d{number}"),
         ..queue(apply_step())
     };
     if let Step::Apply { object, .. } = &mut plan.step {
-        object.metadata.name = Some(plan.deployment_name.clone());
+        object.metadata.name = Some(plan.workload_name.clone());
     }
     plan
 }

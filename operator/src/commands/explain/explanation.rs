@@ -82,12 +82,12 @@ impl Explanation {
         if scrape.is_some() && queue.figures.is_none() {
             notes.push("the operator's metrics do not contain this queue yet".to_owned());
         }
-        let deployment = deployment_of(&queue, fleet);
+        let workload = workload_of(&queue, fleet);
         let mut lines: Vec<EventLine> = events
             .iter()
-            .filter(|event| is_about(event, fleet, deployment.as_deref()))
+            .filter(|event| is_about(event, fleet, workload.as_deref()))
             .filter_map(|event| {
-                let of_queue = deployment.is_some() && related(event).is_some();
+                let of_queue = workload.is_some() && related(event).is_some();
                 EventLine::of(event, of_queue.then(|| queue.name.clone()))
             })
             .collect();
@@ -104,31 +104,31 @@ impl Explanation {
 }
 
 /// Whether the operator wrote an Event about this fleet (not an earlier one of its name), and about
-/// this queue or none in particular. An Event about a queue names its Deployment as `related`.
-fn is_about(event: &Event, fleet: &TaskQueueWorker, deployment: Option<&str>) -> bool {
+/// this queue or none in particular. An Event about a queue names its workload as `related`.
+fn is_about(event: &Event, fleet: &TaskQueueWorker, workload: Option<&str>) -> bool {
     let regarding = event.regarding.clone().unwrap_or_default();
     let uid = fleet.uid().unwrap_or_default();
     regarding.name == fleet.metadata.name
         && regarding.uid.is_none_or(|other| other == uid)
         && event.reporting_controller.as_deref() == Some(MANAGER)
         && related(event)
-            .zip(deployment)
+            .zip(workload)
             .is_none_or(|(related, own)| related == own)
 }
 
-/// The Deployment that an Event names.
+/// The workload that an Event names.
 fn related(event: &Event) -> Option<&str> {
     event.related.as_ref()?.name.as_deref()
 }
 
-/// The name of a queue's Deployment: from the status, or else from the spec.
-fn deployment_of(queue: &QueueView, fleet: &TaskQueueWorker) -> Option<String> {
+/// The name of a queue's workload: of its Deployment from the status, or else from the spec.
+fn workload_of(queue: &QueueView, fleet: &TaskQueueWorker) -> Option<String> {
     if !queue.deployment.is_empty() {
         return Some(queue.deployment.clone());
     }
     let queues = validate(fleet).ok()?.queues;
     let found = queues.into_iter().find(|other| other.name == queue.name);
-    found.map(|found| found.deployment_name)
+    found.map(|found| found.workload_name)
 }
 
 impl EventLine {

@@ -9,7 +9,7 @@ use crate::commands::top::{
     self,
     tests::{METRICS, busy, now},
 };
-use crate::testing::{api, failure};
+use crate::testing::{api, failure, resource};
 
 /// An Event about the fleet; `queue` is the name of the Deployment that it is about.
 fn event(time: &str, reason: &str, note: &str, queue: Option<&str>) -> Value {
@@ -102,6 +102,33 @@ fn a_queue_is_explained_from_its_current_state_back_to_its_history() {
         .map(|explanation| explanation.render(now()) + "\n---\n\n")
         .collect();
     insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn the_workload_of_a_target_is_named_and_unknown_replicas_are_not_zero() {
+    let mut fleet = resource(&json!([{
+        "name": "a", "replicas": {"min": 1, "max": 9},
+        "scaleTargetRef": {"kind": "StatefulSet", "name": "worker"},
+    }]));
+    fleet.status = Some(
+        serde_json::from_value(json!({
+            "queues": [{"name": "a", "taskQueue": "a", "deploymentName": "worker"}],
+        }))
+        .unwrap(),
+    );
+    let explanation = Explanation::of(&fleet, None, &[], None, Vec::new()).unwrap();
+    let text = explanation.render(now());
+    assert!(
+        text.contains("(task queue a, StatefulSet worker)"),
+        "{text}"
+    );
+    assert!(text.contains("unknown, from 1 to 9 allowed"), "{text}");
+    let queue = serde_json::to_value(&explanation.queue).unwrap();
+    assert_eq!(
+        queue["target"],
+        json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "worker"})
+    );
+    assert_eq!(queue["deployment"], "");
 }
 
 #[test]

@@ -23,9 +23,10 @@ impl Explanation {
             self.fleet,
             queue.name,
             queue.task_queue,
-            match queue.deployment.as_str() {
-                "" => ", no Deployment yet".to_owned(),
-                name => format!(", Deployment {name}"),
+            match (&queue.target, queue.deployment.as_str()) {
+                (Some(target), _) => format!(", {} {}", target.kind, target.name),
+                (None, "") => ", no Deployment yet".to_owned(),
+                (None, name) => format!(", Deployment {name}"),
             }
         );
         section(&mut text, "NOW", &now_lines(queue));
@@ -94,12 +95,13 @@ fn section(text: &mut String, title: &str, lines: &[String]) {
 
 /// The current state: replicas from the spec and the status, the rest from the metrics.
 fn now_lines(queue: &QueueView) -> Vec<String> {
+    let known = queue.ready.zip(queue.desired).map_or_else(
+        || "unknown".to_owned(),
+        |(ready, desired)| format!("{ready} ready, {desired} desired"),
+    );
     let mut lines = vec![fact(
         "replicas",
-        &format!(
-            "{} ready, {} desired, from {} to {} allowed",
-            queue.ready, queue.desired, queue.min, queue.max
-        ),
+        &format!("{known}, from {} to {} allowed", queue.min, queue.max),
     )];
     if let Some(figures) = &queue.figures {
         lines.extend(figure_lines(queue, figures));

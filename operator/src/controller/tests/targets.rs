@@ -181,7 +181,7 @@ async fn an_autoscaler_on_a_deployment_of_ours_is_named() {
     let target = &mut other.spec.scale_target_ref;
     target.api_version = Some("apps/v1".to_owned());
     target.kind = "Deployment".to_owned();
-    target.name.clone_from(&fleet.queues[0].deployment_name);
+    target.name.clone_from(&fleet.queues[0].workload_name);
     operator
         .caches
         .autoscalers

@@ -137,6 +137,7 @@ fn a_pod_in_which_only_a_sidecar_is_left_works_on_nothing() {
         "its worker runs"
     );
     assert_eq!((ended.live.len(), ended.draining.len()), (0, 1));
+    assert!(running.drains() && ended.drains(), "it keeps its room");
 }
 
 #[test]

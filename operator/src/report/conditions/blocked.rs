@@ -62,7 +62,7 @@ impl QueueFacts<'_> {
             } else {
                 Reason::WaitingForReplicas
             };
-            let deployment = &self.queue.deployment_name;
+            let deployment = &self.queue.workload_name;
             let message =
                 format!("the API server has not answered the write of Deployment {deployment} yet");
             Unapplied {

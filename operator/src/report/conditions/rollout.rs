@@ -70,7 +70,7 @@ fn stuck_at(facts: &QueueFacts<'_>, queues: &[QueueFacts<'_>]) -> Option<NotRead
             Some(NotReady::new(Reason::RolloutStalled, message))
         }
         (Rollout::Paused, _) => {
-            let deployment = &facts.queue.deployment_name;
+            let deployment = &facts.queue.workload_name;
             Some(NotReady::new(
                 Reason::RolloutPaused,
                 format!(

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DeploymentStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::json;
@@ -14,6 +16,7 @@ use super::draft::ConditionDraft;
 use crate::carry_over;
 use crate::fleet_state::{FleetState, QueueKey};
 use crate::not_ready::NotReady;
+use crate::observe::drains::Draining;
 use crate::report::testing::{Passed, healthy, unread};
 use crate::testing::{NOW, backlog, existing, fleet, observed, simple, unseen};
 
@@ -33,6 +36,18 @@ const LIMITED: (&str, &str, &str) = ("ScalingLimited", "False", "NotLimited");
 const STILL: (&str, &str, &str) = ("Progressing", "False", "RolledOut");
 const RECONCILED: (&str, &str, &str) = ("Reconciling", "False", "Reconciled");
 const FREE: (&str, &str, &str) = ("Stalled", "False", "NotStalled");
+
+/// A draining pod.
+fn drains(pod: &str) -> Draining {
+    Draining {
+        pod: pod.to_owned(),
+        grace: Duration::from_mins(1),
+        ends: Timestamp::UNIX_EPOCH,
+        shortened_to: None,
+        hooked: false,
+        end: None,
+    }
+}
 
 /// A status in which generation 1 is healthy.
 fn well() -> TaskQueueWorkerStatus {

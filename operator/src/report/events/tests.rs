@@ -89,7 +89,7 @@ fn the_field_manager_whose_replicas_are_reset_is_named() {
     });
     let reported = changes(&passed.facts()[0]);
     assert_eq!(reported[0].reason, "ReplicasReset");
-    let deployment = &passed.fleet.queues[0].deployment_name;
+    let deployment = &passed.fleet.queues[0].workload_name;
     let begins = format!(
         "queue a: the field manager kubectl scaled Deployment {deployment} from 2 to 4; the \
          operator set it back to 2"

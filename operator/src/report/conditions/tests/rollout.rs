@@ -1,7 +1,5 @@
 //! The conditions of a generation that is not rolled out yet, and of a queue that wakes from zero.
 
-use std::time::Duration;
-
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 
 use super::*;
@@ -235,11 +233,8 @@ fn a_quota_that_draining_pods_use_is_not_stalled() {
                 ..DeploymentCondition::default()
             }]);
         });
-        queue.pods.live[0].phase = if draining {
-            PodPhase::Terminating
-        } else {
-            PodPhase::Starting
-        };
+        queue.pods.live[0].phase = PodPhase::Starting;
+        queue.pods.draining = draining.then(|| drains("old")).into_iter().collect();
         let status = Passed::of(queue).status(&well(), 1);
         let stalled = find(&status, "Stalled").status.clone();
         (find(&status, "Ready").message.clone(), stalled)

@@ -3,7 +3,6 @@
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 use serde_json::Value;
 use taskqueue_api::Fleet;
-use taskqueue_temporal::LivePod;
 
 use super::*;
 use crate::observe::ObservedQueue;
@@ -44,10 +43,7 @@ fn rolling(fleet: &Fleet, refused: bool) -> ObservedQueue {
 }
 
 fn draining(mut queue: ObservedQueue) -> ObservedQueue {
-    queue.pods.live.push(LivePod {
-        name: "old".to_owned(),
-        phase: PodPhase::Terminating,
-    });
+    queue.pods.draining = vec![drains("old")];
     queue
 }
 
@@ -114,36 +110,96 @@ fn a_rollout_without_a_surge_waits_for_draining_pods_and_is_not_stalled() {
     assert!(!message.contains(WAY_OUT), "it is taken: {message}");
 }
 
+/// A Deployment without a pod that runs, as the Deployment controller reports it.
+fn emptied(fleet: &Fleet, status: &Value) -> ObservedQueue {
+    let mut queue = rolling(fleet, false);
+    queue.pods.live.clear();
+    let mut deployment = Deployment::clone(queue.existing.as_deref().unwrap());
+    deployment.metadata.generation = Some(4);
+    deployment.status = Some(serde_json::from_value(status.clone()).unwrap());
+    queue.existing = Some(Arc::new(deployment));
+    queue
+}
+
+/// The last rollout has ended, and the controller asks for no pod: by the strategy Recreate it
+/// waits until the old ones are gone, and says nothing of that.
+fn waiting_to_recreate() -> Value {
+    json!({
+        "observedGeneration": 4,
+        "conditions": [
+            {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"},
+        ],
+    })
+}
+
+/// The new pod is asked for, and refused.
+fn refused() -> Value {
+    json!({
+        "observedGeneration": 4, "unavailableReplicas": 1,
+        "conditions": [
+            {"type": "Progressing", "status": "True", "reason": "NewReplicaSetCreated"},
+            {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: pods"},
+        ],
+    })
+}
+
 #[test]
-fn a_recreation_is_a_rollout_while_its_old_pods_drain() {
-    let fleet = with_deployment(&json!({"strategy": {"type": "Recreate"}}));
-    let alone = |mut queue: ObservedQueue| {
-        queue.pods.live.clear();
+fn a_rollout_without_a_surge_lasts_while_its_old_pods_drain() {
+    let recreate = with_deployment(&json!({"strategy": {"type": "Recreate"}}));
+    let update = json!({"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}});
+    let update = with_deployment(&update);
+    for (fleet, of_deployment) in [(recreate, waiting_to_recreate()), (update, refused())] {
+        let queue = draining(emptied(&fleet, &of_deployment));
+        let replicas =
+            crate::observe::deployment::replicas(2, queue.existing.as_deref(), &queue.pods, false);
+        assert!(replicas.rollout_in_progress, "{of_deployment}");
+        let status = status(fleet, queue);
+        for kind in ["Progressing", "Reconciling"] {
+            let found = condition(&status, kind);
+            assert_eq!(
+                found,
+                is("True", "RollingOut", 2),
+                "{kind}: {of_deployment}"
+            );
+        }
+        assert_eq!(condition(&status, "Stalled").0, "False", "{of_deployment}");
+        // Nobody serves the queue.
+        assert_eq!(condition(&status, "Ready").0, "False", "{of_deployment}");
+    }
+}
+
+#[test]
+fn pods_that_drain_after_a_scale_in_are_no_rollout() {
+    let recreate = with_deployment(&json!({"strategy": {"type": "Recreate"}}));
+    let mut unseen = waiting_to_recreate();
+    unseen["observedGeneration"] = json!(3);
+    let mut asked = waiting_to_recreate();
+    asked["unavailableReplicas"] = json!(1);
+    for (fleet, of_deployment, requested, when) in [
+        (&recreate, waiting_to_recreate(), 0, "scaled to zero"),
+        (&recreate, unseen, 2, "scaled up from zero a moment ago"),
+        (
+            &recreate,
+            asked,
+            2,
+            "scaled up from zero, and new pods are asked for",
+        ),
+        (
+            &simple(),
+            waiting_to_recreate(),
+            2,
+            "under the default strategy",
+        ),
+    ] {
+        let mut queue = draining(emptied(fleet, &of_deployment));
         let mut deployment = Deployment::clone(queue.existing.as_deref().unwrap());
-        deployment.status.as_mut().unwrap().replicas = Some(0);
+        deployment.spec.as_mut().unwrap().replicas = Some(requested);
         queue.existing = Some(Arc::new(deployment));
-        queue
-    };
-    let drains = status(fleet.clone(), draining(alone(rolling(&fleet, false))));
-    assert_eq!(
-        condition(&drains, "Progressing"),
-        is("True", "RollingOut", 2)
-    );
-    assert_eq!(
-        condition(&drains, "Reconciling"),
-        is("True", "RollingOut", 2)
-    );
-    assert_eq!(
-        condition(&drains, "Ready"),
-        is("False", "WaitingForReplicas", 2),
-        "nobody serves the queue"
-    );
-    let replicas = |queue: &ObservedQueue| {
-        let existing = queue.existing.as_deref();
-        crate::observe::deployment::replicas(2, existing, &queue.pods, false)
-    };
-    assert!(replicas(&draining(alone(rolling(&fleet, false)))).rollout_in_progress);
-    assert!(!replicas(&alone(rolling(&fleet, false))).rollout_in_progress);
-    // Under the default strategy, pods that drain after a scale-in are no rollout.
-    assert!(!replicas(&draining(alone(rolling(&simple(), false)))).rollout_in_progress);
+        let status = status(fleet.clone(), queue);
+        let found = condition(&status, "Progressing");
+        assert_eq!(found, is("False", "RolledOut", 2), "{when}");
+    }
+    let ended = status(recreate.clone(), emptied(&recreate, &waiting_to_recreate()));
+    let found = condition(&ended, "Progressing");
+    assert_eq!(found, is("False", "RolledOut", 2), "nothing drains");
 }

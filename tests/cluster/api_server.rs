@@ -13,7 +13,7 @@ use taskqueue_api::TaskQueueWorker;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    harness::{OPERATOR, OPERATOR_NAMESPACE, TestCluster, alone, eventually, one_queue, output},
+    harness::{OPERATOR, OPERATOR_NAMESPACE, TestCluster, alone, eventually, one_queue},
     leaders::{get, lease, process_of, settled},
     proxy::{ApiRequest, Proxy},
 };
@@ -192,7 +192,7 @@ async fn through_a_proxy(
     body: impl AsyncFnOnce(&Proxy) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let proxy = Proxy::start(cluster).await?;
-    let status = helm(cluster, &["status", OPERATOR, "--output=json"])?;
+    let status = cluster.helm(&["status", OPERATOR, "--output=json"])?;
     let status: Value = serde_json::from_str(&status)?;
     let revision = status["version"].to_string();
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/taskqueue-operator");
@@ -200,19 +200,16 @@ async fn through_a_proxy(
         {"name": "KUBERNETES_SERVICE_HOST", "value": proxy.address().ip()},
         {"name": "KUBERNETES_SERVICE_PORT", "value": proxy.address().port().to_string()},
     ]);
-    let upgraded = helm(
-        cluster,
-        &[
-            "upgrade",
-            OPERATOR,
-            &chart.to_string_lossy(),
-            "--reuse-values",
-            "--set=replicas=1",
-            &format!("--set-json=extraEnv={address}"),
-            "--wait",
-            "--timeout=120s",
-        ],
-    );
+    let upgraded = cluster.helm(&[
+        "upgrade",
+        OPERATOR,
+        &chart.to_string_lossy(),
+        "--reuse-values",
+        "--set=replicas=1",
+        &format!("--set-json=extraEnv={address}"),
+        "--wait",
+        "--timeout=120s",
+    ]);
     let result = match upgraded {
         Ok(_) => body(&proxy).await,
         Err(error) => Err(error),
@@ -226,18 +223,10 @@ async fn through_a_proxy(
             eprintln!("{line}");
         }
     }
-    let restored = helm(
-        cluster,
-        &["rollback", OPERATOR, &revision, "--wait", "--timeout=120s"],
-    );
+    let restored = cluster.helm(&["rollback", OPERATOR, &revision, "--wait", "--timeout=120s"]);
     result?;
     restored?;
     settled(cluster).await.map(drop)
-}
-
-fn helm(cluster: &TestCluster, args: &[&str]) -> anyhow::Result<String> {
-    let mut helm = cluster.sandbox.helm();
-    output(helm.args(args).args(["--namespace", OPERATOR_NAMESPACE]))
 }
 
 /// The only replica of the operator. Two values are equal if it is the same process and it was the

@@ -179,6 +179,13 @@ impl TestCluster {
         )
     }
 
+    /// Runs `helm` in the operator's namespace; returns its standard output, or an error with its
+    /// standard error.
+    pub(crate) fn helm(&self, args: &[&str]) -> anyhow::Result<String> {
+        let mut helm = self.sandbox.helm();
+        output(helm.args(args).args(["--namespace", OPERATOR_NAMESPACE]))
+    }
+
     /// Applies a fleet named `orders` with this spec.
     pub(crate) async fn apply(&self, spec: Value) -> anyhow::Result<()> {
         self.apply_as("orders", spec).await

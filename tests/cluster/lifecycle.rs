@@ -10,7 +10,7 @@ use kube::{
 use serde_json::json;
 use taskqueue_api::TaskQueueWorker;
 
-use crate::harness::{eventually, one_queue, throughout, with_namespace};
+use crate::harness::{OPERATOR, eventually, one_queue, throughout, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_gets_one_deployment_per_queue_with_the_injected_environment() {
@@ -379,6 +379,23 @@ async fn kubectl_shows_a_fleet_in_a_readable_form() {
                 "tqw{field}:\n{text}"
             );
         }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_charts_test_lists_the_fleets() {
+    with_namespace("the-charts-test", |cluster| async move {
+        cluster
+            .apply(one_queue(&cluster.queue("all"), 1, 1, &json!({})))
+            .await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
+        let result = cluster.helm(&["test", OPERATOR, "--logs", "--timeout=2m"])?;
+        assert!(result.contains("Succeeded"), "{result}");
+        let fleet = [cluster.namespace.as_str(), "orders"];
+        let listed = |line: &str| line.split_whitespace().take(2).eq(fleet);
+        assert!(result.lines().any(listed), "{result}");
         Ok(())
     })
     .await;

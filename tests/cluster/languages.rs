@@ -218,6 +218,11 @@ async fn a_worker_in_typescript_is_scaled_and_drained() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_in_java_is_scaled_and_drained() {
+    is_scaled_and_drained(Language::Java).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn workers_in_every_language_connect_with_tls_and_an_api_key() {
     with_namespace("every-language-with-tls", |cluster| async move {
         let authority = Authority::new()?;

@@ -309,18 +309,18 @@ async fn a_worker_that_ignores_sigterm_is_reported() {
     .await;
 }
 
-/// The exit code of `check`, and the problems that it lists with their remedies, by queue.
+/// The exit code of `check`, and the issues that it lists with their remedies, by queue.
 fn check(cluster: &TestCluster) -> anyhow::Result<(Option<i32>, BTreeSet<String>)> {
     let ended = operator_command(cluster, &["check", "orders", "-o", "json"])?.output()?;
     let said = String::from_utf8_lossy(&ended.stderr);
     let list: Value = serde_json::from_slice(&ended.stdout).with_context(|| said.into_owned())?;
-    let problems = list["problems"].as_array().cloned().unwrap_or_default();
-    let named = problems.iter().filter_map(|problem| {
-        problem["remedy"].as_str()?;
+    let issues = list["issues"].as_array().context("there is no list")?;
+    let named = issues.iter().filter_map(|issue| {
+        issue["remedy"].as_str()?;
         Some(format!(
             "{} {}",
-            problem["queue"].as_str()?,
-            problem["reason"].as_str()?
+            issue["queue"].as_str()?,
+            issue["reason"].as_str()?
         ))
     });
     Ok((ended.status.code(), named.collect()))
@@ -358,6 +358,52 @@ async fn rare_heartbeats_and_work_on_another_task_queue_are_listed_with_remedies
             let notes = cluster.events(reason).await?;
             anyhow::ensure!(notes.len() == 1, "{reason}: {notes:?}");
         }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_drop_their_tasks_at_sigterm_are_listed() {
+    const TASK: Duration = Duration::from_secs(20);
+    with_namespace("workers-that-drop-their-tasks", |cluster| async move {
+        let sleeper = cluster.sleeper().await?;
+        let env = [
+            ("SLEEPER_SLOTS", "4"),
+            ("SLEEPER_HEARTBEAT", "1"),
+            ("SLEEPER_NO_GRACE", "true"),
+        ];
+        let mut spec = fleet(&cluster, &sleeper, &env, 1, 60);
+        spec["queues"][0]["replicas"]["min"] = json!(1);
+        cluster.apply(spec).await?;
+        cluster
+            .replicas_are("all", "a worker runs", |_, ready| ready == 1)
+            .await?;
+        // The operator learns how long a task takes.
+        cluster.start(&sleeper, "learned", 16, TASK)?;
+        cluster.have_ended("learned").await?;
+        // The fault is luck of one in 10,000, and each end is luck of one in 10 to 20.
+        let mut dropped = 0;
+        while check(&cluster)?.1.is_empty() {
+            anyhow::ensure!(dropped < 8, "no Event reports the dropped tasks");
+            let name = format!("dropped-{dropped}");
+            // The operator sees the end of the tasks before, and then the new ones.
+            cluster.are_in_work(0).await?;
+            cluster.start(&sleeper, &name, 4, TASK)?;
+            cluster.are_in_work(4).await?;
+            let pods = pods(&cluster).await?;
+            let pod = pods.first().context("there is no ready pod")?;
+            cluster.kubectl(&["delete", "pod", pod])?;
+            // Ends less than a mean task time apart count as one.
+            cluster.have_ended(&name).await?;
+            dropped += 1;
+        }
+        anyhow::ensure!(dropped >= 2, "{dropped} pods may have been lucky");
+        let listed = check(&cluster)?;
+        let ends = BTreeSet::from(["all EndsBeforeItsTasks".to_owned()]);
+        anyhow::ensure!(listed == (Some(1), ends), "{listed:?}");
+        let notes = cluster.events("EndsBeforeItsTasks").await?;
+        anyhow::ensure!(notes.len() == 1, "{notes:?}");
         Ok(())
     })
     .await;

@@ -44,8 +44,11 @@ pub struct Issue {
     /// The pod that showed it first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
-    /// What was seen.
+    /// What is wrong.
     pub message: String,
+    /// The last Event about it, with what was seen and what to do, as long as the cluster keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
     /// What to do, unless the message says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
@@ -125,6 +128,10 @@ impl Issue {
             .since
             .map(|since| format!(" since {}", age(since, now)));
         let mut lines = vec![format!("  {}{}", self.reason, since.unwrap_or_default())];
+        if let Some(event) = &self.event {
+            lines.extend(wrapped(event, "    ", WIDTH));
+            return lines;
+        }
         lines.extend(wrapped(&self.message, "    ", WIDTH));
         if let Some(remedy) = &self.remedy {
             lines.extend(wrapped(&format!("Remedy: {remedy}"), "    ", WIDTH));
@@ -150,6 +157,7 @@ fn of_condition(condition: &Condition) -> Issue {
             "{} is {}: {}",
             condition.type_, condition.status, condition.message
         ),
+        event: None,
         remedy: None,
     }
 }
@@ -167,34 +175,27 @@ fn of_finding(queue: &str, finding: &str) -> Issue {
         since: None,
         pod: None,
         message: meaning(reason),
+        event: None,
         remedy: None,
     }
 }
 
-/// What a worker does wrong. The last Event about it has the evidence and the remedy, as long as the
-/// cluster keeps it.
+/// What a worker does wrong.
 fn of_fault(known: &Explanation, fault: &str, seen: &SeenFault) -> Issue {
     let queue = &known.queue.name;
     let mut newest_first = known.events.iter().rev();
     let event =
         newest_first.find(|event| event.reason == fault && event.queue.as_ref() == Some(queue));
-    let (message, remedy) = if let Some(event) = event {
-        (event.note.clone(), None)
-    } else {
-        let of = worker_faults::ALL.into_iter();
-        let remedy = of
-            .filter(|reason| reason.as_str() == fault)
-            .find_map(remedy);
-        let message = format!("pod {}: {}", seen.pod, meaning(fault));
-        (message, remedy.map(str::to_owned))
-    };
+    let mut faults = worker_faults::ALL.into_iter();
+    let reason = faults.find(|reason| reason.as_str() == fault);
     Issue {
         queue: Some(queue.clone()),
         reason: fault.to_owned(),
         since: seen.since,
         pod: Some(seen.pod.clone()),
-        message,
-        remedy,
+        message: format!("pod {}: {}", seen.pod, meaning(fault)),
+        event: event.map(|event| event.note.clone()),
+        remedy: reason.and_then(remedy).map(str::to_owned),
     }
 }
 

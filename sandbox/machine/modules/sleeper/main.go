@@ -16,6 +16,8 @@
 //	SLEEPER_TUNER           "true": slots by use of the processor, of which a task is assumed to
 //	                        use a tenth
 //	SLEEPER_IGNORE_SIGTERM  "true": goes on polling after SIGTERM
+//	SLEEPER_NO_GRACE        "true": drops the running tasks at SIGTERM, as the SDK does unless its
+//	                        WorkerStopTimeout is set
 //
 // With TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID it is a worker of that version.
 package main
@@ -191,6 +193,9 @@ func workerOptions() (worker.Options, error) {
 	options := worker.Options{
 		MaxConcurrentActivityExecutionSize: slots,
 		WorkerStopTimeout:                  time.Duration(grace)*time.Second + reporting,
+	}
+	if isSet("SLEEPER_NO_GRACE") {
+		options.WorkerStopTimeout = 0
 	}
 	if isSet("SLEEPER_TUNER") {
 		tuner, err := worker.NewResourceBasedTuner(worker.ResourceBasedTunerOptions{

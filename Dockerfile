@@ -10,8 +10,8 @@
 #
 # The stage `build` makes a folder per architecture and binary, which is the root of an image.
 # `cargo sandbox images` and `cargo sandbox release` make these folders outside and replace the
-# stage by them (`--build-context build=FOLDER`), so the tests do not run that stage. A release also labels the images with version,
-# revision and source.
+# stage by them (`--build-context build=FOLDER`), so that stage is not run by the tests. A release
+# also labels the images with version, revision and source.
 ARG BUILDER=docker.io/library/rust:1.95-slim-bookworm
 
 FROM --platform=${BUILDPLATFORM} ${BUILDER} AS build

@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use crate::stdout::print;
+use crate::{
+    release::{Binaries, Release},
+    stdout::print,
+};
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use sandbox_bench::{footprint, latency, soak};
@@ -186,6 +189,12 @@ enum Subcommands {
         #[arg(long)]
         keep: bool,
     },
+    /// Make the folder of a release, and check it: images, chart, plain YAML, kubectl plugin, bills
+    /// of materials, checksums and notes. Publishes nothing.
+    Release(Release),
+    /// Compile the binaries of a release with their licences and bills of materials. The Dockerfile
+    /// does this.
+    Binaries(Binaries),
     /// Measure the resources that the installed operator uses for idle fleets.
     Footprint {
         /// Number of fleets, with one queue each.
@@ -295,6 +304,8 @@ impl Cli {
             }
             Subcommands::Env => print(&environment(&Sandbox::open(name)?)?)?,
             Subcommands::Test { only, list, keep } => crate::ci::run(&only, list, keep)?,
+            Subcommands::Release(release) => release.run(&Paths::of(name)?)?,
+            Subcommands::Binaries(binaries) => binaries.run(&Paths::of(name)?)?,
             Subcommands::Footprint { fleets, seconds } => {
                 let options = footprint::Options {
                     fleets,

@@ -2,6 +2,7 @@
 
 mod ci;
 mod cli;
+mod release;
 mod stdout;
 
 use std::process::ExitCode;

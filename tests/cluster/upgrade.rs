@@ -4,7 +4,7 @@
 //! image is the present one). These tests stop the shared operator and remove the CRDs, so they run
 //! alone, and reinstall it at the end.
 
-mod release;
+pub(crate) mod release;
 
 use std::path::Path;
 

@@ -217,8 +217,15 @@ fn lost(written: &Value, kept: &Value, path: &str) -> Vec<String> {
 #[test]
 fn every_example_is_accepted() {
     let mut fleets = Vec::new();
-    for (name, text) in yaml_files(folder().join("examples")) {
-        for document in text.split("\n---\n") {
+    let quickstart = root().join("examples/quickstart.yaml");
+    let quickstart = (
+        "quickstart.yaml".to_owned(),
+        fs::read_to_string(quickstart).unwrap(),
+    );
+    let examples = yaml_files(folder().join("examples")).into_iter();
+    for (name, text) in examples.chain([quickstart]) {
+        let documents = text.split("\n---\n");
+        for document in documents.filter(|document| document.contains("taskqueue.dev/")) {
             if document.contains("kind: TemporalConnection") {
                 let connection: TemporalConnection = read(document);
                 validate::connection(&connection.spec, "spec").unwrap();
@@ -242,6 +249,7 @@ fn every_example_is_accepted() {
         ("schedule.yaml", "office", 2, false),
         ("templates.yaml", "media", 2, false),
         ("tls-api-key.yaml", "invoices", 1, false),
+        ("quickstart.yaml", "hello", 1, true),
     ];
     let expected = expected
         .map(|(file, name, queues, shared)| (file.to_owned(), name.to_owned(), queues, shared));

@@ -177,6 +177,45 @@ fn the_rendered_crds_are_those_of_the_repository() {
 }
 
 #[test]
+fn artifact_hub_is_told_of_every_crd_and_shows_the_smallest_fleet() {
+    let chart_yaml = yaml(&chart_file("Chart.yaml"));
+    let annotation = |name: &str| {
+        let pointer = format!("/annotations/artifacthub.io~1{name}");
+        yaml(text(&chart_yaml, &pointer))
+    };
+    let mut listed: Vec<String> = annotation("crds")
+        .as_array()
+        .expect("crds is a list")
+        .iter()
+        .map(|crd| {
+            ["kind", "version", "name"]
+                .map(|field| text(crd, &format!("/{field}")).to_owned())
+                .join(" ")
+        })
+        .collect();
+    listed.sort();
+    let mut rendered: Vec<String> = objects(&rendered(&chart().join("ci/default.yaml")))
+        .iter()
+        .filter(|object| text(object, "/kind") == "CustomResourceDefinition")
+        .map(|crd| {
+            let pointers = [
+                "/spec/names/kind",
+                "/spec/versions/0/name",
+                "/metadata/name",
+            ];
+            pointers
+                .map(|pointer| text(crd, pointer).to_owned())
+                .join(" ")
+        })
+        .collect();
+    rendered.sort();
+    assert_eq!(listed, rendered);
+
+    let smallest = yaml(&read(&root().join("crds/examples/minimal.yaml")));
+    assert_eq!(annotation("crdsExamples"), json!([smallest]));
+}
+
+#[test]
 fn the_packaged_chart_renders_like_its_folder() {
     let folder = tmp("package");
     std::fs::create_dir_all(&folder).expect("the target folder can be written");

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    architecture::Architecture,
     error::{Error, Result},
     files::{make_folder, remove_folder, write_file},
     paths::Paths,
@@ -15,20 +16,31 @@ use crate::{
 
 /// An image to be built.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Image<'a> {
+pub struct Image<'a> {
     /// The Dockerfile.
-    pub(crate) file: &'a Path,
+    pub file: &'a Path,
     /// The folder that it copies from.
-    pub(crate) context: &'a Path,
+    pub context: &'a Path,
     /// The stage, if the file has several.
-    pub(crate) target: Option<&'a str>,
+    pub target: Option<&'a str>,
     /// Repository and tag.
-    pub(crate) name: &'a str,
+    pub name: &'a str,
     /// The root of the image that the last stage begins from (`ARG BASE`); `None` = the default of
     /// the Dockerfile.
-    pub(crate) base: Option<&'a Path>,
+    pub base: Option<&'a Path>,
     /// What replaces the stage `build`; `None` = the file has no such stage.
-    pub(crate) build: Option<&'a Path>,
+    pub build: Option<&'a Path>,
+}
+
+/// What images of several architectures have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Published<'a> {
+    /// The architectures.
+    pub architectures: &'a [Architecture],
+    /// Labels beside those of the Dockerfile, by name.
+    pub labels: &'a [(&'a str, &'a str)],
+    /// The time in the image and of its files, in seconds since 1970.
+    pub created: u64,
 }
 
 /// The image that [`Image::base`] becomes.
@@ -41,6 +53,33 @@ pub(crate) fn archive(paths: &Paths, image: Image<'_>, archive: &Path) -> Result
     remove_file(archive);
     let destination = format!("docker-archive:{}:{}", archive.display(), image.name);
     storage.run(&["push", "--quiet", image.name, &destination])
+}
+
+/// Builds an image for each architecture, and writes them with an index to one OCI archive. The
+/// same files always give the same archive, up to the times in its tar headers.
+pub fn oci_archive(
+    paths: &Paths,
+    image: Image<'_>,
+    published: Published<'_>,
+    archive: &Path,
+) -> Result<()> {
+    const INDEX: &str = "localhost/index";
+    let storage = Storage::open(paths)?;
+    for architecture in published.architectures {
+        let mut extra = vec![
+            "--format=oci".to_owned(),
+            format!("--timestamp={}", published.created),
+            format!("--manifest={INDEX}"),
+            format!("--arch={}", architecture.name()),
+            format!("--build-arg=TARGETARCH={}", architecture.name()),
+        ];
+        let labels = published.labels.iter();
+        extra.extend(labels.map(|(name, value)| format!("--label={name}={value}")));
+        storage.build_with(image, &extra)?;
+    }
+    remove_file(archive);
+    let destination = format!("oci-archive:{}:{}", archive.display(), image.name);
+    storage.run(&["manifest", "push", "--quiet", "--all", INDEX, &destination])
 }
 
 /// Builds an image and pushes it to `destination` (for example
@@ -81,7 +120,20 @@ impl Storage {
         Ok(Self { program, folder })
     }
 
+    /// Builds for this machine, in the format that `docker load` reads.
     fn build(&self, image: Image<'_>) -> Result<()> {
+        let architecture = Architecture::HOST.name();
+        // The same binary always gives the same image.
+        let extra = [
+            "--timestamp=0".to_owned(),
+            "--format=docker".to_owned(),
+            format!("--build-arg=TARGETARCH={architecture}"),
+            format!("--tag={}", image.name),
+        ];
+        self.build_with(image, &extra)
+    }
+
+    fn build_with(&self, image: Image<'_>, extra: &[String]) -> Result<()> {
         let mut replaced = Vec::new();
         if let Some(root) = image.base {
             self.base(root)?;
@@ -91,12 +143,10 @@ impl Storage {
             replaced.push(format!("--build-context=build={}", folder.display()));
         }
         let mut args = vec!["build", "--quiet", "--isolation=chroot"];
-        // The same binary always gives the same image.
-        args.extend(["--timestamp=0", "--format=docker", "--tag", image.name]);
         if let Some(target) = image.target {
             args.extend(["--target", target]);
         }
-        args.extend(replaced.iter().map(String::as_str));
+        args.extend(replaced.iter().chain(extra).map(String::as_str));
         let (file, context) = (
             image.file.display().to_string(),
             image.context.display().to_string(),

@@ -7,28 +7,27 @@ use std::{
     fs,
     io::Read,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    architecture::Architecture,
     buildah,
-    cargo::cargo,
+    cargo::{cargo, executables},
     checkout::checkout,
     error::{Attempt, Error, Result},
     files,
     image::Image,
+    image_root::lay_out,
     progress::Progress,
     run,
     sandbox::Sandbox,
     supervisor::control_client::Action,
     which,
 };
-
-/// The certificates that the images trust, as Debian keeps them.
-const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// A built image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,20 +104,21 @@ impl Sandbox {
     fn image(&self, image: Image, binary: &Path) -> Result<Loaded> {
         let file = self.paths().state.join("images.json");
         let mut record: Record = files::read_json(&file)?.unwrap_or_default();
-        let context = context(&self.paths().image_context(), image, binary)?;
+        let build = self.paths().image_builds().join(image.binary());
+        let root = root(&build, image, binary)?;
         let dockerfile = checkout()?.join("Dockerfile");
-        let hash = hash(&[&context.join(image.binary()), &dockerfile])?;
+        let hash = hash(&[&root.join(image.binary()), &dockerfile])?;
         let reference = self.image_reference(image);
         let known = record.get(&reference).filter(|entry| entry.hash == hash);
         let changed = known.is_none();
         let bytes = match known {
             Some(entry) => entry.bytes,
-            None => self.deliver(image, &context)?,
+            None => self.deliver(image, &build)?,
         };
         record.insert(reference.clone(), Entry { hash, bytes });
         files::write_json(&file, &record)?;
         if image == Image::OrderWorker {
-            self.gateway_program(&context, changed)?;
+            self.gateway_program(&root, changed)?;
         }
         Ok(Loaded {
             archive: self.archive(image),
@@ -147,23 +147,25 @@ impl Sandbox {
     }
 
     /// Builds an image and brings it to where the cluster finds it; returns its size.
-    fn deliver(&self, image: Image, context: &Path) -> Result<u64> {
+    fn deliver(&self, image: Image, build: &Path) -> Result<u64> {
         let reference = self.image_reference(image);
         let dockerfile = checkout()?.join("Dockerfile");
         let plan = buildah::Image {
             file: &dockerfile,
-            context,
+            // The last stage copies from the stage `build` alone.
+            context: build,
             target: Some(image.binary()),
             name: &reference,
             base: None,
-            build: None,
+            build: Some(build),
         };
         if let Some(external) = self
             .external_cluster()
             .filter(|external| external.registry.is_some())
         {
             buildah::push(self.paths(), plan, &reference, external.registry_has_tls())?;
-            return size(&context.join(image.binary()));
+            let host = Architecture::HOST.name();
+            return size(&build.join(host).join(image.binary()).join(image.binary()));
         }
         if let Some(archive) = self.archive(image) {
             buildah::archive(self.paths(), plan, &archive)?;
@@ -188,7 +190,7 @@ impl Sandbox {
         fs::remove_file(archive).attempt(|| format!("removing {}", archive.display()))
     }
 
-    fn gateway_program(&self, context: &Path, changed: bool) -> Result<()> {
+    fn gateway_program(&self, root: &Path, changed: bool) -> Result<()> {
         let program = self.paths().gateway_program();
         if !changed && program.exists() {
             return Ok(());
@@ -197,7 +199,7 @@ impl Sandbox {
         files::make_folder(folder)?;
         // The file of a running process cannot be written, but it can be replaced.
         let beside = folder.join("order-worker.tmp");
-        let from = context.join(Image::OrderWorker.binary());
+        let from = root.join(Image::OrderWorker.binary());
         fs::copy(&from, &beside).attempt(|| format!("copying {}", from.display()))?;
         fs::rename(&beside, &program)
             .attempt(|| format!("renaming a new file to {}", program.display()))?;
@@ -217,19 +219,15 @@ fn size(file: &Path) -> Result<u64> {
         .attempt(|| format!("reading the size of {}", file.display()))
 }
 
-/// Lays out the folder that the Dockerfile copies from: the stripped binary and the certificates.
-fn context(folder: &Path, image: Image, binary: &Path) -> Result<PathBuf> {
-    let context = folder.join(image.binary());
-    files::make_folder(&context)?;
-    let stripped = context.join(image.binary());
+/// Makes what the stage `build` of the Dockerfile would make for this machine, and returns the root
+/// of the image in it: the stripped binary, the certificates and the project's own licence.
+fn root(build: &Path, image: Image, binary: &Path) -> Result<PathBuf> {
+    let root = build.join(Architecture::HOST.name()).join(image.binary());
+    lay_out(&root, image.binary(), binary, &[])?;
     if which::find("strip").is_some() {
-        run::output(Command::new("strip").arg("-o").arg(&stripped).arg(binary))?;
-    } else {
-        fs::copy(binary, &stripped).attempt(|| format!("copying {}", binary.display()))?;
+        run::output(Command::new("strip").arg(root.join(image.binary())))?;
     }
-    fs::copy(CERTIFICATES, context.join("ca-certificates.crt"))
-        .attempt(|| format!("copying {CERTIFICATES}"))?;
-    Ok(context)
+    Ok(root)
 }
 
 fn hash(files: &[&Path]) -> Result<String> {
@@ -244,82 +242,22 @@ fn hash(files: &[&Path]) -> Result<String> {
     Ok(hex::encode(hasher.finalize()))
 }
 
-/// A line of cargo's output about an artifact.
-#[derive(Debug, Deserialize)]
-struct Made {
-    executable: Option<PathBuf>,
-    target: Option<Target>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Target {
-    name: String,
-}
-
 /// Builds the images' binaries with cargo, with the features of the whole workspace, so that the
 /// tests can reuse every dependency.
 fn build(images: &[Image], progress: Progress) -> Result<Vec<PathBuf>> {
     progress.say("building the binaries of the images with cargo");
     let mut command = cargo();
-    command.args([
-        "build",
-        "--workspace",
-        "--message-format=json-render-diagnostics",
-    ]);
-    for image in images {
-        command.args(["--bin", image.binary()]);
-    }
-    let what = run::describe(&command);
-    let output = command
-        .current_dir(checkout()?)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .attempt(|| format!("starting {what}"))?;
-    if !output.status.success() {
-        let why = format!("{}; see the output above", output.status);
-        return Err(Error::Command {
-            what,
-            why,
-            tail: String::new(),
-        });
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    images.iter().map(|image| find(&text, *image)).collect()
-}
-
-fn find(output: &str, image: Image) -> Result<PathBuf> {
-    output
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Made>(line).ok())
-        .find_map(|made| {
-            made.executable
-                .filter(|_| made.target.is_some_and(|t| t.name == image.binary()))
-        })
-        .ok_or_else(|| Error::Machine(format!("cargo built no binary {}", image.binary())))
+    command.args(["build", "--workspace"]);
+    let binaries = images.iter().map(|image| image.binary());
+    executables(
+        command.current_dir(checkout()?),
+        &binaries.collect::<Vec<_>>(),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_binary_is_where_cargo_says() {
-        let output = r#"
-{"reason":"compiler-artifact","target":{"name":"order_worker"},"executable":null}
-{"reason":"compiler-artifact","target":{"name":"order-worker"},"executable":"/t/debug/order-worker"}
-{"reason":"build-finished","success":true}"#;
-        assert_eq!(
-            find(output, Image::OrderWorker).unwrap(),
-            Path::new("/t/debug/order-worker")
-        );
-        assert_eq!(
-            find(output, Image::TaskqueueOperator)
-                .unwrap_err()
-                .to_string(),
-            "cargo built no binary taskqueue-operator"
-        );
-    }
 
     #[test]
     fn sizes_are_readable() {

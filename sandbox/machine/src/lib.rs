@@ -2,7 +2,8 @@
 //! a payment gateway, in namespaces of its own. [`Sandbox`] brings it up; the command `sandbox` and
 //! the cluster tests both use it.
 
-mod buildah;
+mod architecture;
+pub mod buildah;
 mod cargo;
 mod cgroup;
 mod checkout;
@@ -15,6 +16,7 @@ mod external_cluster;
 pub mod files;
 mod forward;
 mod image;
+mod image_root;
 mod images;
 mod machine;
 mod manifests;
@@ -36,15 +38,18 @@ mod sleeper;
 mod status;
 mod supervisor;
 mod table;
+mod temporal_image;
 mod test_image;
 mod which;
 
-pub use cargo::cargo;
+pub use architecture::Architecture;
+pub use cargo::{cargo, executables};
 pub use checkout::checkout;
 pub use error::{Attempt, Error, Result, last_lines};
 pub use example_worker::Language;
 pub use external_cluster::ExternalCluster;
 pub use image::Image;
+pub use image_root::lay_out;
 pub use images::Loaded;
 pub use machine::Machine;
 pub use manifests::{SERVICES, SERVICES_NAMESPACE};
@@ -61,6 +66,7 @@ pub use sleeper::{Sleeper, Tasks};
 pub use status::{ComponentStatus, Phase, Status};
 pub use supervisor::control_client::Action;
 pub use table::{Column, table};
+pub use which::find as find_program;
 
 /// What the supervisor's own processes run. Only the command line calls them.
 #[doc(hidden)]

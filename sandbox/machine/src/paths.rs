@@ -196,8 +196,8 @@ impl Paths {
         self.run().join("containerd.sock")
     }
 
-    /// Where the binaries of the images are put together.
-    pub fn image_context(&self) -> PathBuf {
+    /// Where the roots of the images are put together, a folder per image.
+    pub fn image_builds(&self) -> PathBuf {
         self.state.join("images")
     }
 

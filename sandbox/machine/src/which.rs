@@ -12,7 +12,7 @@ const SYSTEM_FOLDERS: [&str; 5] = [
 ];
 
 /// Finds a program in PATH and the usual folders.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(SYSTEM_FOLDERS.iter().map(PathBuf::from))

@@ -36,14 +36,14 @@ pub(super) fn frozen_chart() -> PathBuf {
 }
 
 /// The shared release, and the values that it was installed with.
-pub(super) struct Release {
+pub(crate) struct Release {
     pub(super) cluster: Arc<TestCluster>,
     pub(super) values: PathBuf,
 }
 
 /// Removes the operator and its definitions, runs the body, and restores the earlier installation,
 /// whatever the result of the body.
-pub(super) async fn on_a_bare_cluster<T, F>(
+pub(crate) async fn on_a_bare_cluster<T, F>(
     cluster: &Arc<TestCluster>,
     body: T,
 ) -> anyhow::Result<()>

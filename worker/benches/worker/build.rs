@@ -133,13 +133,20 @@ fn image(name: &str, program: &Path) -> Option<u64> {
 }
 
 fn image_in(folder: &Path, program: &Path) -> Result<u64, String> {
-    let (context, archive) = (folder.join("context"), folder.join("image.tar"));
+    let (build, archive) = (folder.join("build"), folder.join("image.tar"));
+    let architecture = if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "amd64"
+    };
+    // What the stage `build` of the Dockerfile would make: the root of the image.
+    let root = build.join(architecture).join("order-worker");
     let text = |error: std::io::Error| error.to_string();
-    std::fs::create_dir_all(&context).map_err(text)?;
-    std::fs::copy(program, context.join("order-worker")).map_err(text)?;
-    let certificates = "/etc/ssl/certs/ca-certificates.crt";
-    std::fs::copy(certificates, context.join("ca-certificates.crt"))
-        .map_err(|error| format!("{certificates}: {error}"))?;
+    let certificates = "etc/ssl/certs/ca-certificates.crt";
+    std::fs::create_dir_all(root.join("etc/ssl/certs")).map_err(text)?;
+    std::fs::copy(program, root.join("order-worker")).map_err(text)?;
+    std::fs::copy(Path::new("/").join(certificates), root.join(certificates))
+        .map_err(|error| format!("/{certificates}: {error}"))?;
     let buildah = || {
         let mut command = Command::new("buildah");
         command
@@ -152,9 +159,12 @@ fn image_in(folder: &Path, program: &Path) -> Result<u64, String> {
     let dockerfile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Dockerfile");
     run(buildah()
         .args(["build", "--quiet", "--isolation=chroot", "--format=docker"])
-        .args(["--target", "order-worker", "--tag", "bench", "--file"])
+        .args(["--target", "order-worker", "--tag", "bench"])
+        .arg(format!("--build-arg=TARGETARCH={architecture}"))
+        .arg(format!("--build-context=build={}", build.display()))
+        .arg("--file")
         .arg(dockerfile)
-        .arg(&context))?;
+        .arg(&build))?;
     let destination = format!("docker-archive:{}:bench", archive.display());
     run(buildah().args(["push", "--quiet", "bench", &destination]))?;
     Ok(std::fs::metadata(&archive).map_err(text)?.len())

@@ -1,0 +1,267 @@
+//! Checks the folder of a release against itself: checksums, images, chart, plain YAML, plugin and
+//! versions. Starts helm, tar and the programs of the release.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use sandbox_machine::{Architecture, Attempt, Error, Image, Paths, Result, run};
+use serde_json::{Value, json};
+
+use crate::{
+    chart, checksums,
+    folder::{
+        CHECKSUMS, INSTALL, NOTICES, PLUGIN, Record, VERSION, bill_of_materials, package,
+        plugin_archive,
+    },
+    oci::{self, Layout, Platform},
+};
+
+/// Who the images run as: a user without a name or rights.
+const USER: &str = "65532:65532";
+
+/// Checks a release. Returns what was checked, a line each; the first contradiction is the error.
+pub fn check(paths: &Paths, folder: &Path) -> Result<Vec<String>> {
+    let record = Record::read(folder)?;
+    let architectures = record.architectures()?;
+    let files = checksums::verify(folder)?;
+    let mut found = vec![format!("{CHECKSUMS}: {files} files are as recorded")];
+    for image in Image::ALL {
+        found.extend(images(folder, &record, image, &architectures)?);
+    }
+    found.push(package_and_yaml(paths, folder, &record)?);
+    for architecture in architectures {
+        for image in Image::ALL {
+            found.push(bill(folder, image, architecture)?);
+        }
+        found.push(plugin(folder, architecture)?);
+    }
+    Ok(found)
+}
+
+/// An error unless the values are equal.
+fn equal<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::source(
+        what,
+        format!("it is {found:?} instead of {expected:?}"),
+    ))
+}
+
+fn images(
+    folder: &Path,
+    record: &Record,
+    image: Image,
+    architectures: &[Architecture],
+) -> Result<Vec<String>> {
+    let published = record.image(image)?;
+    let layout = Layout::open(&folder.join(&published.archive))?;
+    let archive = &published.archive;
+    equal(
+        &format!("the digest of {archive}"),
+        &layout.digest,
+        &published.digest,
+    )?;
+    let expected: Vec<String> = architectures
+        .iter()
+        .map(|architecture| format!("linux/{}", architecture.name()))
+        .collect();
+    let names: Vec<String> = layout.platforms.iter().map(|it| it.name.clone()).collect();
+    equal(
+        &format!("the list of platforms of {archive}"),
+        &names,
+        &expected,
+    )?;
+    let mut found = Vec::new();
+    for (platform, architecture) in layout.platforms.iter().zip(architectures) {
+        let what = format!("{archive} for {}", platform.name);
+        configuration(&what, &platform.config, record, image, *architecture)?;
+        let ran = contents(&what, &layout, platform, image, *architecture)?;
+        found.push(format!(
+            "{what}: {} bytes, labels, user {USER}, files; {ran}",
+            platform.bytes
+        ));
+    }
+    Ok(found)
+}
+
+/// The configuration of an image: who made it of what, for what, and who runs it.
+fn configuration(
+    what: &str,
+    config: &Value,
+    record: &Record,
+    image: Image,
+    architecture: Architecture,
+) -> Result<()> {
+    let label =
+        |name: &str| &config["config"]["Labels"][format!("org.opencontainers.image.{name}")];
+    let expected = [
+        (
+            "architecture",
+            &config["architecture"],
+            json!(architecture.name()),
+        ),
+        ("system", &config["os"], json!("linux")),
+        ("user", &config["config"]["User"], json!(USER)),
+        (
+            "entry point",
+            &config["config"]["Entrypoint"],
+            json!([format!("/{}", image.binary())]),
+        ),
+        ("label title", label("title"), json!(image.binary())),
+        ("label version", label("version"), json!(record.version)),
+        ("label revision", label("revision"), json!(record.revision)),
+        ("label source", label("source"), json!(record.source)),
+        ("label licenses", label("licenses"), json!("Apache-2.0")),
+    ];
+    expected.iter().try_for_each(|(name, found, expected)| {
+        equal(&format!("the {name} of {what}"), *found, expected)
+    })
+}
+
+/// The files of an image, and the version that its program prints.
+fn contents(
+    what: &str,
+    layout: &Layout,
+    platform: &Platform,
+    image: Image,
+    architecture: Architecture,
+) -> Result<String> {
+    let root = tempfile::tempdir().attempt(|| "creating a temporary folder".into())?;
+    layout.unpack(platform, root.path())?;
+    let mut files = BTreeSet::new();
+    list(root.path(), Path::new(""), &mut files)?;
+    let expected = [
+        image.binary(),
+        "etc/ssl/certs/ca-certificates.crt",
+        "licenses/LICENSE",
+        &format!("licenses/{NOTICES}"),
+    ]
+    .map(PathBuf::from);
+    equal(
+        &format!("the list of files of {what}"),
+        &files,
+        &BTreeSet::from(expected),
+    )?;
+    prints_its_version(&root.path().join(image.binary()), architecture)
+}
+
+fn list(root: &Path, below: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
+    let folder = root.join(below);
+    let what = || format!("reading {}", folder.display());
+    for entry in fs::read_dir(&folder).attempt(what)? {
+        let entry = entry.attempt(what)?;
+        let path = below.join(entry.file_name());
+        if entry.file_type().attempt(what)?.is_dir() {
+            list(root, &path, files)?;
+        } else {
+            files.insert(path);
+        }
+    }
+    Ok(())
+}
+
+/// Runs the program, if this machine can, and says so.
+fn prints_its_version(program: &Path, architecture: Architecture) -> Result<String> {
+    let Some(runner) = architecture.runner() else {
+        return Ok(format!(
+            "not run: this machine has no emulator for {}",
+            architecture.name()
+        ));
+    };
+    let mut words = runner.iter().map(PathBuf::as_path).chain([program]);
+    let mut command = Command::new(words.next().unwrap_or(program));
+    let printed = run::output(command.args(words).arg("--version"))?;
+    let version = printed.split_whitespace().nth(1).unwrap_or_default();
+    equal(
+        &format!("the version of {}", program.display()),
+        &version,
+        &VERSION,
+    )?;
+    Ok(format!("prints {:?}", printed.trim()))
+}
+
+/// The package has this version, pins the image, and renders to the plain YAML.
+fn package_and_yaml(paths: &Paths, folder: &Path, record: &Record) -> Result<String> {
+    let helm = chart::helm(paths)?;
+    let (chart, values) = chart::facts(&helm, folder)?;
+    let operator = record.image(Image::TaskqueueOperator)?;
+    let package = package();
+    for field in ["version", "appVersion"] {
+        equal(
+            &format!("{field} of {package}"),
+            &chart[field],
+            &json!(record.version),
+        )?;
+    }
+    for (field, expected) in [("digest", &operator.digest), ("registry", &record.registry)] {
+        equal(
+            &format!("image.{field} of {package}"),
+            &values["image"][field],
+            &json!(expected),
+        )?;
+    }
+    let file = folder.join(INSTALL);
+    let yaml = fs::read_to_string(&file).attempt(|| format!("reading {}", file.display()))?;
+    let image = format!("{}@{}", operator.reference, operator.digest);
+    if chart::render(&helm, folder)? != yaml {
+        return Err(Error::source(
+            INSTALL,
+            format!("it is not what {package} renders to"),
+        ));
+    }
+    if !yaml.contains(&image) {
+        return Err(Error::source(
+            INSTALL,
+            format!("it does not name the image {image}"),
+        ));
+    }
+    Ok(format!(
+        "{package}: pins {}, and renders to {INSTALL}",
+        operator.digest
+    ))
+}
+
+/// The bill of materials is one of this binary.
+fn bill(folder: &Path, image: Image, architecture: Architecture) -> Result<String> {
+    let name = bill_of_materials(image, architecture);
+    let file = folder.join(&name);
+    let text = fs::read(&file).attempt(|| format!("reading {}", file.display()))?;
+    let bill: Value =
+        serde_json::from_slice(&text).map_err(|error| Error::source(&name, error.to_string()))?;
+    equal(
+        &format!("bomFormat of {name}"),
+        &bill["bomFormat"],
+        &json!("CycloneDX"),
+    )?;
+    let subject = &bill["metadata"]["component"];
+    equal(
+        &format!("the subject of {name}"),
+        &[&subject["name"], &subject["version"]],
+        &[&json!(image.binary()), &json!(VERSION)],
+    )?;
+    let components = bill["components"].as_array().map_or(0, Vec::len);
+    Ok(format!("{name}: {components} components"))
+}
+
+/// The plugin's archive has the program with its licences, and it is of this version.
+fn plugin(folder: &Path, architecture: Architecture) -> Result<String> {
+    let name = plugin_archive(architecture);
+    let root = tempfile::tempdir().attempt(|| "creating a temporary folder".into())?;
+    oci::unpack(&folder.join(&name), root.path())?;
+    let mut files = BTreeSet::new();
+    list(root.path(), Path::new(""), &mut files)?;
+    let expected = [PLUGIN, "LICENSE", NOTICES].map(PathBuf::from);
+    equal(
+        &format!("the list of files of {name}"),
+        &files,
+        &BTreeSet::from(expected),
+    )?;
+    let ran = prints_its_version(&root.path().join(PLUGIN), architecture)?;
+    Ok(format!("{name}: {ran}"))
+}

@@ -1,0 +1,76 @@
+//! The manifest of the kubectl plugin for Krew. Pure.
+
+use sandbox_machine::{Architecture, Error, Result};
+use serde_json::{Value, json};
+
+use crate::folder::{PLUGIN, Record, VERSION, plugin_archive};
+
+/// The manifest, for archives with these checksums that are attached to the release `vVERSION` of
+/// the repository.
+pub(crate) fn manifest(record: &Record, archives: &[(Architecture, String)]) -> Result<String> {
+    let platforms: Vec<Value> = archives
+        .iter()
+        .map(|(architecture, sum)| {
+            json!({
+                "selector": {"matchLabels": {"os": "linux", "arch": architecture.name()}},
+                "uri": format!(
+                    "{}/releases/download/v{VERSION}/{}",
+                    record.source,
+                    plugin_archive(*architecture)
+                ),
+                "sha256": sum,
+                "bin": PLUGIN,
+                "files": [{"from": "*", "to": "."}],
+            })
+        })
+        .collect();
+    let manifest = json!({
+        "apiVersion": "krew.googlecontainertools.github.com/v1alpha2",
+        "kind": "Plugin",
+        "metadata": {"name": "tqw"},
+        "spec": {
+            "version": format!("v{VERSION}"),
+            "homepage": record.source,
+            "shortDescription": "Show and explain Temporal worker fleets",
+            "description": "Shows the fleets of taskqueue-operator live (top), explains the \
+                            replicas of a queue (explain), lists what is wrong with a fleet \
+                            (check), and tries a scaling policy on a trace (simulate). It reads \
+                            with your own rights and changes nothing.\n",
+            "platforms": platforms,
+        },
+    });
+    serde_saphyr::to_string(&manifest)
+        .map_err(|error| Error::source("the manifest for Krew", error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_platform_has_its_archive_at_the_release_with_its_checksum() {
+        let record = Record {
+            version: VERSION.into(),
+            revision: String::new(),
+            registry: String::new(),
+            source: "https://example.com/repository".into(),
+            architectures: Vec::new(),
+            images: Vec::new(),
+        };
+        let text = manifest(&record, &[(Architecture::Arm64, "0123".into())]).unwrap();
+        let manifest: Value = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(
+            manifest["spec"]["platforms"],
+            json!([{
+                "selector": {"matchLabels": {"os": "linux", "arch": "arm64"}},
+                "uri": format!(
+                    "https://example.com/repository/releases/download/v{VERSION}/\
+                     kubectl-tqw-{VERSION}-linux-arm64.tar.gz"
+                ),
+                "sha256": "0123",
+                "bin": "kubectl-tqw",
+                "files": [{"from": "*", "to": "."}],
+            }])
+        );
+    }
+}

@@ -1,0 +1,73 @@
+//! The commands `binaries` and `release`: their flags, and what they print.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use sandbox_machine::{Architecture, Paths, Progress};
+use sandbox_release::{Options, check, compile, make};
+
+use crate::stdout::print;
+
+/// Flags of `binaries`.
+#[derive(Debug, Args)]
+pub(crate) struct Binaries {
+    /// The folder; what is made is in ARCHITECTURE/BINARY and ARCHITECTURE/BINARY.cdx.json below.
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+    /// The architecture; may be repeated.
+    #[arg(long, value_name = "ARCHITECTURE", default_value = "amd64")]
+    arch: Vec<Architecture>,
+}
+
+impl Binaries {
+    pub(crate) fn run(&self, paths: &Paths) -> anyhow::Result<()> {
+        for architecture in &self.arch {
+            compile(paths, *architecture, &self.folder, Progress::default())?;
+        }
+        Ok(())
+    }
+}
+
+/// Flags of `release`.
+#[derive(Debug, Args)]
+pub(crate) struct Release {
+    /// Check this folder of a release instead of making one.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["registry", "source", "binaries"])]
+    check: Option<PathBuf>,
+    /// Registry and path that the images will have, such as ghcr.io/OWNER.
+    #[arg(long, value_name = "HOST/PATH", required_unless_present = "check")]
+    registry: Option<String>,
+    /// The address of the repository, such as https://github.com/OWNER/taskqueue-operator.
+    #[arg(long, value_name = "URL", required_unless_present = "check")]
+    source: Option<String>,
+    /// An architecture of the images and programs; may be repeated.
+    #[arg(long, value_name = "ARCHITECTURE", default_value = "amd64")]
+    arch: Vec<Architecture>,
+    /// A folder that `cargo sandbox binaries` has made, instead of compiling.
+    #[arg(long, value_name = "FOLDER")]
+    binaries: Option<PathBuf>,
+    /// The folder to make. A release that is there is replaced.
+    #[arg(long, value_name = "FOLDER", default_value = "dist")]
+    output: PathBuf,
+}
+
+impl Release {
+    pub(crate) fn run(self, paths: &Paths) -> anyhow::Result<()> {
+        let found = if let Some(folder) = self.check {
+            check(paths, &folder)?
+        } else {
+            let options = Options {
+                registry: self.registry.unwrap_or_default(),
+                source: self.source.unwrap_or_default(),
+                architectures: self.arch,
+                binaries: self.binaries,
+                output: self.output,
+            };
+            make(paths, &options, Progress::default())?
+        };
+        for line in found {
+            print(&format!("{line}\n"))?;
+        }
+        Ok(())
+    }
+}

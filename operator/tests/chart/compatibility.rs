@@ -168,9 +168,11 @@ fn is_quantity(path: &str) -> bool {
     .any(|field| path.ends_with(field))
 }
 
-/// How the new rules begin that every object of the last release satisfies: it has a template,
-/// which was required, and no queue of it has a scaleTargetRef.
-const SATISFIED: [&str; 2] = [
+/// How the new rules begin that every working object of the last release satisfies: it has a
+/// template, which was required, no queue of it has a scaleTargetRef, and Temporal refuses task
+/// queues with longer names.
+const SATISFIED: [&str; 3] = [
+    "size(bytes(self)) <= 1000",
     "has(self.template) || ",
     "self.queues.all(a, self.queues.all(b, a.name >= b.name || !has(a.scaleTargetRef) || ",
 ];

@@ -43,6 +43,7 @@ pub fn replicas(
             || applying
             || recreating(deployment, pods),
         by_ordinal: false,
+        start_up: pods.start,
     }
 }
 

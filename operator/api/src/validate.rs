@@ -36,7 +36,7 @@ use crate::worker::{
 
 /// The most queues of a fleet.
 const MAX_QUEUES: usize = 100;
-/// The longest name of a task queue that Temporal takes.
+/// The longest name of a task queue that Temporal takes, in bytes.
 const MAX_TASK_QUEUE: usize = 1000;
 
 /// Parses a resource. The fleet is complete: every default filled in, every override applied.
@@ -274,8 +274,10 @@ fn check_queues(queues: &[QueueSpec], findings: &mut Findings) {
 }
 
 fn check_task_queue(path: &str, task_queue: &str, findings: &mut Findings) {
-    let message = if task_queue.is_empty() || task_queue.chars().count() > MAX_TASK_QUEUE {
-        Some(format!("must have from 1 to {MAX_TASK_QUEUE} characters"))
+    let message = if task_queue.is_empty() || task_queue.len() > MAX_TASK_QUEUE {
+        Some(format!(
+            "must have from 1 to {MAX_TASK_QUEUE} bytes in UTF-8"
+        ))
     } else if task_queue.starts_with("/_sys/") {
         Some("must not start with /_sys/, which Temporal reserves".to_owned())
     } else if task_queue.contains('\0') {

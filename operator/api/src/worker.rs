@@ -226,8 +226,8 @@ pub struct QueueSpec {
     )]
     pub name: String,
 
-    /// The name of the task queue in Temporal: any text of at most 1000 characters that does not
-    /// start with /_sys/, which Temporal reserves. Default: the value of name.
+    /// The name of the task queue in Temporal: any text of at most 1000 bytes in UTF-8 that does
+    /// not start with /_sys/, which Temporal reserves. Default: the value of name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     #[x_kube(validation = (

@@ -312,6 +312,23 @@ fn reserved_and_repeated_variables_are_refused_by_name() {
 }
 
 #[test]
+fn the_name_of_a_task_queue_is_measured_in_bytes() {
+    let refused = |name: String| {
+        refusals(|resource| resource["spec"]["queues"][1]["taskQueue"] = json!(name))
+    };
+    let path = "spec.queues[two].taskQueue: must have from 1 to 1000 bytes in UTF-8";
+    for name in [String::new(), "a".repeat(1001), "é".repeat(501)] {
+        assert_eq!(refused(name), [path]);
+    }
+    for name in ["a".repeat(1000), "é".repeat(500)] {
+        validate(&worker(|resource| {
+            resource["spec"]["queues"][1]["taskQueue"] = json!(name);
+        }))
+        .unwrap();
+    }
+}
+
+#[test]
 fn other_containers_may_set_reserved_variables() {
     validate(&worker(|resource| {
         resource["spec"]["template"]["spec"]["containers"][1]["env"] =
@@ -423,10 +440,7 @@ fn one_task_queue_may_be_split_by_task_type() {
     }))
     .unwrap();
     assert_eq!(fleet.queues[0].task_queue, fleet.queues[1].task_queue);
-    assert_ne!(
-        fleet.queues[0].workload_name,
-        fleet.queues[1].workload_name
-    );
+    assert_ne!(fleet.queues[0].workload_name, fleet.queues[1].workload_name);
 }
 
 #[test]

@@ -195,8 +195,9 @@ async fn resolve_connection(
             reading.backlog_failure.is_some() || reading.workers_failure.is_some()
         });
     let secrets = sources.secrets;
-    let resolved = connection::resolve(secrets, fleet, spec, doubtful, now).await;
-    let due = secrets.due(&fleet.key.namespace, spec, doubtful, now);
+    let (namespace, source) = (&fleet.key.namespace, &fleet.connection);
+    let resolved = connection::resolve(secrets, namespace, source, spec, doubtful, now).await;
+    let due = secrets.due(namespace, spec, doubtful, now);
     (resolved, due)
 }
 

@@ -5,6 +5,7 @@
 pub mod advice;
 pub mod certificates;
 pub mod conditions;
+pub mod connections;
 pub mod drains;
 pub mod events;
 pub mod facts;

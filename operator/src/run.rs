@@ -35,6 +35,7 @@ use crate::observe::secrets::Secrets;
 use crate::observe::targets::Targets;
 use crate::observe::task_queue_owners::TaskQueueOwners;
 use crate::report::Reports;
+use crate::report::connections::ConnectionReports;
 use crate::report::thresholds::Thresholds;
 use crate::scrape::{Http, Scrapers};
 use crate::settings::Settings;
@@ -110,9 +111,12 @@ async fn work(parts: &Parts<'_>, leading: Leading, stop: &CancellationToken) -> 
     let shared = Arc::new(shared(parts, &readers, leading, requeue)?);
     let mut controllers = JoinSet::new();
     let (everywhere, routes) = start_controllers(parts, &shared, stop, &mut controllers);
-    let background = future::join3(
+    let warning = settings.certificate_warning.into();
+    let connections = ConnectionReports::new(client.clone(), metrics.clone(), warning);
+    let background = future::join4(
         background::requeue(&readers, requeued, &routes),
         background::prune_unused(&shared, &readers, &numbers),
+        background::report_connections(&shared, &everywhere, connections),
         readiness::wait(&everywhere, metrics, health),
     );
     tokio::select! {

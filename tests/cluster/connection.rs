@@ -1,11 +1,12 @@
-//! A changed connection is tested before it reaches running pods.
+//! A changed connection is tested before it reaches running pods. A shared connection has a status.
 
 use std::time::Duration;
 
 use kube::ResourceExt;
 use serde_json::json;
+use taskqueue_api::TemporalConnection;
 
-use crate::harness::{TestCluster, eventually, one_queue, throughout, with_namespace};
+use crate::harness::{TEMPORAL, TestCluster, eventually, one_queue, throughout, with_namespace};
 
 /// The sorted names of the pods that are not terminating.
 async fn pods(cluster: &TestCluster) -> anyhow::Result<Vec<String>> {
@@ -80,6 +81,65 @@ async fn a_connection_without_an_answer_from_temporal_reaches_no_running_pod() {
             Ok(if new { Ok(()) } else { Err(format!("{now:?}")) })
         })
         .await
+    })
+    .await;
+}
+
+/// Waits until the shared connection has this status and reason of `Ready`, and these fleets.
+async fn is_reported(
+    cluster: &TestCluster,
+    ready: (&str, &str),
+    fleets: &[&str],
+) -> anyhow::Result<()> {
+    eventually(&format!("{ready:?} and {fleets:?}"), || async {
+        let connection = cluster.api::<TemporalConnection>().get("shared").await?;
+        let status = connection.status.unwrap_or_default();
+        let current = status.observed_generation == connection.metadata.generation;
+        let told = status.conditions.iter().any(|condition| {
+            condition.type_ == "Ready" && (&*condition.status, &*condition.reason) == ready
+        });
+        Ok(if current && told && status.fleets == fleets {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        })
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_connection_shows_whether_it_is_valid_and_which_fleets_refer_to_it() {
+    with_namespace("the-status-of-a-connection", |cluster| async move {
+        let tls = json!({"caSecretRef": {"name": "missing"}});
+        cluster
+            .share_connection("shared", json!({"address": TEMPORAL, "tls": tls}))
+            .await?;
+        is_reported(&cluster, ("False", "SecretNotFound"), &[]).await?;
+        cluster
+            .share_connection("shared", json!({"address": TEMPORAL}))
+            .await?;
+        is_reported(&cluster, ("True", "ConnectionValid"), &[]).await?;
+
+        let mut spec = one_queue(&cluster.queue("all"), 0, 1, &json!({}));
+        let fields = spec.as_object_mut().unwrap();
+        fields.remove("connection");
+        fields.insert("connectionRef".to_owned(), json!({"name": "shared"}));
+        cluster.apply(spec).await?;
+        is_reported(&cluster, ("True", "ConnectionValid"), &["orders"]).await?;
+        let shown = cluster.kubectl(&["get", "tconn", "shared", "--no-headers"])?;
+        let columns: Vec<&str> = shown.split_whitespace().collect();
+        assert_eq!(
+            columns[..6],
+            [
+                "shared",
+                TEMPORAL,
+                "default",
+                "True",
+                "ConnectionValid",
+                "1"
+            ]
+        );
+        Ok(())
     })
     .await;
 }

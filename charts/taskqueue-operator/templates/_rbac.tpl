@@ -12,6 +12,11 @@
 - apiGroups: [taskqueue.dev]
   resources: [taskqueueworkers/status]
   verbs: [patch]
+# patch: whether a connection is valid, which fleets refer to it and when its certificates expire,
+# by server-side apply.
+- apiGroups: [taskqueue.dev]
+  resources: [temporalconnections/status]
+  verbs: [patch]
 # update: owner references that block their owner's deletion, if the admission plugin
 # OwnerReferencesPermissionEnforcement is on (as in OpenShift). The operator sets no finalizer.
 - apiGroups: [taskqueue.dev]

@@ -10,9 +10,12 @@
     reason = "KubeSchema copies each struct, `pub` included, into a function"
 )]
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::schema;
 
 /// The operator checks the port's range; the rule only refuses what cannot be an address.
 const ADDRESS_RULE: &str = r"self.matches('^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\\[[0-9A-Fa-f:.]+\\]):[1-9][0-9]{0,4}$')";
@@ -31,6 +34,7 @@ const SERVER_NAME_RULE: &str = "self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-
     shortname = "tconn",
     category = "taskqueue",
     namespaced,
+    status = "TemporalConnectionStatus",
     derive = "PartialEq",
     doc = "How to reach a Temporal server and one Temporal namespace in it. Worker fleets of the \
            same Kubernetes namespace refer to it in spec.connectionRef.",
@@ -45,6 +49,30 @@ const SERVER_NAME_RULE: &str = "self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-
         type_ = "string",
         json_path = ".spec.temporalNamespace",
         description = "The namespace inside Temporal"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether fleets can use the connection"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "The reason of the condition Ready"
+    ),
+    printcolumn(
+        name = "Fleets",
+        type_ = "integer",
+        json_path = ".status.fleetCount",
+        description = "How many fleets refer to the connection"
+    ),
+    printcolumn(
+        name = "Certificate-Expires",
+        type_ = "string",
+        json_path = ".status.certificates[0].notAfter",
+        description = "When the first of its certificates expires"
     ),
     printcolumn(
         name = "Age",
@@ -81,6 +109,52 @@ pub struct TemporalConnectionSpec {
     /// this Kubernetes namespace. Needs tls. Default: no API key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_secret_ref: Option<SecretKeyReference>,
+}
+
+/// What the operator found about a connection. It does not say whether Temporal answers: the fleets
+/// do, in ScalingActive.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct TemporalConnectionStatus {
+    /// The metadata.generation that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Ready and, if the connection has certificates, CertificateExpiring. Each has a reason in one
+    /// word and a message that says what to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+
+    /// How many fleets refer to the connection.
+    #[serde(default)]
+    pub fleet_count: u32,
+
+    /// The names of the fleets that refer to the connection, in alphabetical order: the first 10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub fleets: Vec<String>,
+
+    /// When its certificates expire, the first one first: for each use, the one that expires first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    pub certificates: Vec<CertificateStatus>,
+}
+
+/// When a certificate of a connection expires.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateStatus {
+    /// What it is for: ca, to check the server's certificate, or client, to prove who we are.
+    #[serde(rename = "use")]
+    pub used_as: String,
+
+    /// The Secret that holds it.
+    pub secret_name: String,
+
+    /// The last second at which it is valid.
+    #[schemars(schema_with = "schema::time")]
+    pub not_after: Time,
 }
 
 /// TLS towards Temporal. Every part is optional.

@@ -20,7 +20,7 @@ pub mod validate;
 pub mod well_known;
 pub mod worker;
 
-pub use connection::{TemporalConnection, TemporalConnectionSpec};
+pub use connection::{TemporalConnection, TemporalConnectionSpec, TemporalConnectionStatus};
 pub use crd::{PrintError, crd_files, crds, crds_yaml};
 pub use duration::DurationString;
 pub use fleet::{Connection, ConnectionSource, Fleet, FleetKey, Invalid, Queue, ScaleTarget};

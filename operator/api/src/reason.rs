@@ -132,6 +132,9 @@ reasons! {
     ConnectionNotFound,
     /// Ready is false: the TemporalConnection that connectionRef names is invalid.
     ConnectionInvalid,
+    /// Ready of a TemporalConnection: it is valid, and so is what it names; whether Temporal
+    /// answers is in ScalingActive of its fleets.
+    ConnectionValid,
     /// Ready is false: for a minute Temporal has not answered over the new connection; the workers
     /// keep their current one.
     ConnectionUntried,

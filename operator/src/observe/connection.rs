@@ -14,7 +14,7 @@ use taskqueue_temporal::{
     ClientCertificate, ConnectionFields, ResolvedConnection, Secret as Hidden, SecretPart, Tls,
 };
 
-use crate::caches::Caches;
+use crate::caches::{Caches, GuardedConnection};
 use crate::not_ready::NotReady;
 use crate::observe::secrets::Secrets;
 
@@ -47,11 +47,22 @@ pub fn spec(fleet: &Fleet, caches: &Caches) -> Result<Connection, NotReady> {
             ),
         )
     })?;
-    match &found.0 {
-        Err(malformed) => Err(invalid(&fleet.connection, &malformed.error)),
+    of_object(&found, &fleet.connection)
+}
+
+/// Returns what a `TemporalConnection` describes, without its Secrets. `source` refers to it.
+///
+/// # Errors
+/// If it is malformed.
+pub fn of_object(
+    object: &GuardedConnection,
+    source: &ConnectionSource,
+) -> Result<Connection, NotReady> {
+    match &object.0 {
+        Err(malformed) => Err(invalid(source, &malformed.error)),
         Ok(connection) => validate::connection(&connection.spec, "spec").map_err(|errors| {
             let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            invalid(&fleet.connection, &all.join("; "))
+            invalid(source, &all.join("; "))
         }),
     }
 }
@@ -69,20 +80,20 @@ fn invalid(source: &ConnectionSource, why: &str) -> NotReady {
     }
 }
 
-/// Reads the Secrets that the fleet's connection names, and checks the connection. `doubtful`:
-/// Temporal could not be read with this connection lately.
+/// Reads the Secrets that a connection names in its namespace, and checks the connection.
+/// `doubtful`: Temporal could not be read with this connection lately.
 ///
 /// # Errors
 /// If a Secret is missing, may not be read, or has invalid content, or if the connection itself is
 /// invalid.
 pub async fn resolve(
     secrets: &Secrets,
-    fleet: &Fleet,
+    namespace: &str,
+    source: &ConnectionSource,
     spec: &Connection,
     doubtful: bool,
     now: Time,
 ) -> Result<Usable, NotReady> {
-    let namespace = &fleet.key.namespace;
     let mut data = BTreeMap::new();
     for (name, keys) in spec.secrets() {
         let secret = secrets.read(namespace, name, doubtful, now).await?;
@@ -105,7 +116,7 @@ pub async fn resolve(
                 Reason::SecretInvalid,
                 format!("{place} in namespace {namespace}: {error}"),
             ),
-            None => invalid(&fleet.connection, &error.to_string()),
+            None => invalid(source, &error.to_string()),
         }
     })?;
     Ok(Usable {
@@ -156,7 +167,7 @@ fn fields(spec: &Connection, data: &BTreeMap<(String, String), Vec<u8>>) -> Conn
 }
 
 /// Namespace and name of a `TemporalConnection`.
-pub fn name_of(connection: &crate::caches::GuardedConnection) -> Option<(&str, &str)> {
+pub fn name_of(connection: &GuardedConnection) -> Option<(&str, &str)> {
     Some((
         connection.meta().namespace.as_deref()?,
         connection.meta().name.as_deref()?,

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use taskqueue_api::connection::CertificateStatus;
 use taskqueue_api::{ConditionType, Connection, Reason};
 use taskqueue_temporal::{CertificateUse, Expiry, expiries};
 
@@ -61,6 +63,20 @@ impl<'a> Certificates<'a> {
             expires: expiry.not_after,
         };
         self.found.iter().map(numbers).collect()
+    }
+
+    /// What a status says about them: the first to expire comes first.
+    pub fn statuses(&self) -> Vec<CertificateStatus> {
+        let mut found: Vec<&Expiry> = self.found.iter().collect();
+        found.sort_by_key(|expiry| expiry.not_after);
+        let status = |expiry: &Expiry| {
+            Some(CertificateStatus {
+                used_as: expiry.used_as.as_str().to_owned(),
+                secret_name: secret(&self.connection.spec, expiry.used_as).to_owned(),
+                not_after: Time(Timestamp::from_second(expiry.not_after).ok()?),
+            })
+        };
+        found.into_iter().filter_map(status).collect()
     }
 
     fn expires(&self, expiry: &Expiry) -> String {

@@ -30,7 +30,7 @@ pub fn status(
     let (desired, ready) = (sum(|queue| queue.desired), sum(|queue| queue.ready));
     TaskQueueWorkerStatus {
         observed_generation: Some(generation),
-        conditions: conditions(old, generation, drafts, now),
+        conditions: conditions(&old.conditions, generation, drafts, now),
         queue_count: u32::try_from(queues.len()).unwrap_or(u32::MAX),
         replicas: match ready.zip(desired) {
             Some((ready, desired)) => format!("{ready}/{desired}"),
@@ -53,20 +53,21 @@ pub fn refused(
 ) -> TaskQueueWorkerStatus {
     TaskQueueWorkerStatus {
         observed_generation: Some(generation),
-        conditions: conditions(old, generation, drafts, now),
+        conditions: conditions(&old.conditions, generation, drafts, now),
         ..old.clone()
     }
 }
 
-fn conditions(
-    old: &TaskQueueWorkerStatus,
+/// The conditions with their times and generations, which those before may determine.
+pub fn conditions(
+    old: &[Condition],
     generation: i64,
     drafts: &[ConditionDraft],
     now: Timestamp,
 ) -> Vec<Condition> {
     let condition = |draft: &ConditionDraft| {
         let kind = draft.kind.as_str();
-        let before = old.conditions.iter().find(|old| old.type_ == kind);
+        let before = old.iter().find(|old| old.type_ == kind);
         let about = match (draft.about, before) {
             (ObservedGeneration::KeepPrevious, Some(before)) => return before.clone(),
             (ObservedGeneration::KeepExisting, Some(before))

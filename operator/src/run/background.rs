@@ -1,4 +1,4 @@
-//! Background tasks beside the controllers. Neither task ends.
+//! Background tasks beside the controllers. None of them ends.
 
 use std::time::Duration;
 
@@ -7,12 +7,16 @@ use taskqueue_temporal::{OwnerKey, Readers};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tracing::debug;
 
-use crate::caches::Scope;
+use crate::caches::{Caches, Scope};
 use crate::controller::Shared;
 use crate::metrics::temporal::TemporalNumbers;
+use crate::report::connections::ConnectionReports;
 
 /// How often to drop Secrets, targets and metrics that are no longer needed.
 const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How often to check whether the status of a connection has changed.
+const CONNECTION_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The channel to the controller of a scope.
 pub(super) struct Route {
@@ -54,5 +58,25 @@ pub(super) async fn prune_unused(shared: &Shared, readers: &Readers, numbers: &T
         shared.targets.prune_unused(now);
         let budgets = readers.budgets().into_iter();
         numbers.keep_only(&budgets.map(|budget| budget.server_namespace).collect());
+    }
+}
+
+/// Writes the statuses of the connections of every scope whose caches are filled.
+pub(super) async fn report_connections(
+    shared: &Shared,
+    everywhere: &[Caches],
+    mut reports: ConnectionReports,
+) {
+    loop {
+        tokio::time::sleep(CONNECTION_INTERVAL).await;
+        if !shared.leading.begun().await {
+            future::pending::<()>().await;
+        }
+        let filled: Vec<&Caches> = everywhere
+            .iter()
+            .filter(|caches| caches.are_filled())
+            .collect();
+        let now = shared.clock.now();
+        reports.report(&filled, &shared.secrets, now).await;
     }
 }

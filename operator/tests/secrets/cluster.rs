@@ -119,6 +119,18 @@ async fn answer(State(cluster): State<Cluster>, request: Request<Body>) -> Respo
     (StatusCode::NOT_FOUND, failure.to_string()).into_response()
 }
 
+/// A connection like that of a fleet, of the same name.
+fn connection_of((name, fleet): (&String, &Value)) -> Value {
+    json!({
+        "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TemporalConnection",
+        "metadata": {
+            "name": name, "namespace": "shop", "uid": format!("connection-{name}"),
+            "generation": 1, "resourceVersion": "1",
+        },
+        "spec": fleet["spec"]["connection"],
+    })
+}
+
 impl Objects {
     fn read(&self, uri: &Uri) -> Option<Value> {
         let list = |items: Vec<Value>| {
@@ -137,11 +149,8 @@ impl Objects {
         match path.rsplit('/').next()? {
             "taskqueueworkers" => list(self.fleets.values().cloned().collect()),
             "events" => list(self.events.clone()),
-            "temporalconnections"
-            | "deployments"
-            | "pods"
-            | "replicasets"
-            | "poddisruptionbudgets" => list(Vec::new()),
+            "temporalconnections" => list(self.fleets.iter().map(connection_of).collect()),
+            "deployments" | "pods" | "replicasets" | "poddisruptionbudgets" => list(Vec::new()),
             _ => None,
         }
     }

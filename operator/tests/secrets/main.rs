@@ -242,6 +242,14 @@ async fn no_part_of_a_secret_leaves_the_operator() {
         missing.map_or(Ok(()), |missing| Err(format!("none about {missing}")))
     })
     .await;
+    eventually("every connection has a status", &log, || {
+        let written = cluster.written();
+        let missing = expected
+            .keys()
+            .find(|name| !written.contains(&format!("\"uid\":\"connection-{name}\"")));
+        missing.map_or(Ok(()), |missing| Err(format!("none of {missing}")))
+    })
+    .await;
     assert!(
         temporal.was_given(API_KEY),
         "the API key was sent to Temporal"

@@ -69,6 +69,18 @@ fn good() -> BTreeMap<(&'static str, &'static str), Vec<u8>> {
     ])
 }
 
+/// Resolves a connection of a fleet.
+async fn of_fleet(
+    secrets: &Secrets,
+    fleet: &Fleet,
+    spec: &Connection,
+    doubtful: bool,
+    now: Time,
+) -> Result<Usable, NotReady> {
+    let (namespace, source) = (&fleet.key.namespace, &fleet.connection);
+    resolve(secrets, namespace, source, spec, doubtful, now).await
+}
+
 /// Resolves a connection whose Secrets have these values.
 async fn resolved(
     fleet: &Fleet,
@@ -88,7 +100,7 @@ async fn resolved(
             .collect();
         (200, secret(&name, &of_it))
     });
-    resolve(&Secrets::new(client), fleet, spec, false, NOW).await
+    of_fleet(&Secrets::new(client), fleet, spec, false, NOW).await
 }
 
 #[tokio::test]
@@ -204,7 +216,7 @@ async fn a_secret_that_was_not_read_is_not_missing() {
         ),
     ] {
         let (client, _) = api(move |_| (code, answer.clone()));
-        let told = resolve(&Secrets::new(client), &simple(), &spec, false, NOW).await;
+        let told = of_fleet(&Secrets::new(client), &simple(), &spec, false, NOW).await;
         assert_eq!(told.unwrap_err(), NotReady::new(reason, why));
     }
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use taskqueue_api::fleet::SecretKey;
 
 use super::super::*;
+use super::of_fleet;
 use crate::observe::secrets::FRESH;
 use crate::testing::{NOW, failure, simple, slow_api, usable};
 
@@ -41,7 +42,7 @@ fn server(token: &'static str) -> (Secrets, crate::testing::Log) {
 async fn a_secret_is_read_once_for_all_fleets_that_name_it() {
     let (secrets, log) = server("c2VjcmV0");
     let (fleet, spec) = (simple(), with_key());
-    let fleets = (0..100).map(|_| resolve(&secrets, &fleet, &spec, false, NOW));
+    let fleets = (0..100).map(|_| of_fleet(&secrets, &fleet, &spec, false, NOW));
     let resolved = join_all(fleets).await;
     assert!(resolved.iter().all(Result::is_ok));
     assert_eq!(log.lines(), ["GET /api/v1/namespaces/shop/secrets/key"]);
@@ -55,7 +56,7 @@ async fn an_unchanged_secret_is_read_less_often_unless_temporal_cannot_be_read_w
     let mut read_at = Vec::new();
     let mut read = async |doubtful: bool, seconds: std::ops::Range<u64>| {
         for second in seconds {
-            resolve(&secrets, &fleet, &spec, doubtful, at(second))
+            of_fleet(&secrets, &fleet, &spec, doubtful, at(second))
                 .await
                 .unwrap();
             read_at.extend(log.lines().iter().map(|_| second));
@@ -75,7 +76,7 @@ async fn a_missing_secret_is_read_every_time_it_is_due() {
     let secrets = Secrets::new(client);
     let (fleet, spec) = (simple(), with_key());
     for second in 0..100 {
-        let resolved = resolve(&secrets, &fleet, &spec, false, at(second)).await;
+        let resolved = of_fleet(&secrets, &fleet, &spec, false, at(second)).await;
         assert_eq!(resolved.unwrap_err().reason, Reason::SecretNotFound);
     }
     assert_eq!(log.lines().len(), 4);

@@ -56,7 +56,11 @@ fn blocks() -> Vec<(String, String, String)> {
         (BUDGET, "call-budget", call_budget()),
         (BUDGET, "quiet-budget", quiet_budget()),
         ("docs/tuning.md", "defaults", defaults()),
-        ("docs/contest.md", "simulation-contest", simulation_contest()),
+        (
+            "docs/contest.md",
+            "simulation-contest",
+            simulation_contest(),
+        ),
         (SIMULATION, "simulation-summary", simulation_summary()),
         (SIMULATION, "simulation-tables", simulation_tables()),
         (SIMULATION, "simulation-cuts", simulation_cuts()),

@@ -34,6 +34,7 @@ import (
 	"syscall"
 	"time"
 
+	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
@@ -49,6 +50,9 @@ const (
 
 // How soon Temporal notices that a task is lost.
 const activityHeartbeat = 10 * time.Second
+
+// How long a task may wait on the task queue of a host: longer, and the host has gone.
+const hostGone = 20 * time.Second
 
 // What a worker takes, when its grace period is over, to tell Temporal which tasks were cut off.
 const reporting = 3 * time.Second
@@ -236,17 +240,28 @@ func runTask(ctx workflow.Context, seconds float64) error {
 
 // runHostTask asks a worker of the queue for its host, and has its task on that host's own queue.
 func runHostTask(ctx workflow.Context, seconds float64) error {
-	var host string
-	if err := workflow.ExecuteActivity(withOptions(ctx, ""), os.Hostname).Get(ctx, &host); err != nil {
-		return err
+	for {
+		var host string
+		if err := workflow.ExecuteActivity(withOptions(ctx, ""), os.Hostname).Get(ctx, &host); err != nil {
+			return err
+		}
+		err := workflow.ExecuteActivity(withOptions(ctx, host), sleeper{}.Sleep, seconds).Get(ctx, nil)
+		var timeout *temporal.TimeoutError
+		if !errors.As(err, &timeout) || timeout.TimeoutType() != enums.TIMEOUT_TYPE_SCHEDULE_TO_START {
+			return err
+		}
+		// The host has gone meanwhile.
 	}
-	return workflow.ExecuteActivity(withOptions(ctx, host), sleeper{}.Sleep, seconds).Get(ctx, nil)
 }
 
 func withOptions(ctx workflow.Context, queue string) workflow.Context {
-	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+	options := workflow.ActivityOptions{
 		TaskQueue: queue, StartToCloseTimeout: time.Hour, HeartbeatTimeout: activityHeartbeat,
-	})
+	}
+	if queue != "" {
+		options.ScheduleToStartTimeout = hostGone
+	}
+	return workflow.WithActivityOptions(ctx, options)
 }
 
 // sleeper has the tasks of a worker.

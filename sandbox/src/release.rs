@@ -37,7 +37,7 @@ pub(crate) struct Release {
     /// Registry and path that the images will have, such as ghcr.io/OWNER.
     #[arg(long, value_name = "HOST/PATH", required_unless_present = "check")]
     registry: Option<String>,
-    /// The address of the repository, such as https://github.com/OWNER/taskqueue-operator.
+    /// The web address of the repository, beginning with https.
     #[arg(long, value_name = "URL", required_unless_present = "check")]
     source: Option<String>,
     /// An architecture of the images and programs; may be repeated.

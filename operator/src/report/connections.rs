@@ -2,13 +2,13 @@
 //! its certificates expire. Computed purely; [`ConnectionReports`] writes it, if it has changed.
 //!
 //! Fleets never depend on it. A cluster whose CRD or Role is that of an earlier version refuses the
-//! write, which is then rarely tried again.
+//! write, which is then rarely tried again. A refusal about one connection delays no other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, ObjectMeta, Patch, PatchParams};
 use kube::{Client, Resource as _};
 use serde_json::json;
 use taskqueue_api::well_known::MANAGER;
@@ -29,7 +29,7 @@ use crate::report::status;
 
 /// How many fleets are named; the others are counted.
 const NAMED: usize = 10;
-/// How long no status is written after a refused write.
+/// How long the status of a connection is not written after a refused write.
 const PAUSE: Duration = Duration::from_mins(1);
 
 /// What is known about a connection.
@@ -89,9 +89,20 @@ pub struct ConnectionReports {
     /// How long before its expiry a certificate is reported.
     warning: Duration,
     /// What this process has written, by the uid of the connection. The watch may be behind.
-    written: BTreeMap<String, TemporalConnectionStatus>,
-    /// Until when nothing is written, and why.
-    paused: Option<(Time, String)>,
+    written: BTreeMap<String, Written>,
+    /// Refused writes, by the uid of the connection: until when none is sent, and why.
+    refused: BTreeMap<String, (Time, String)>,
+}
+
+/// A status that was written, and the version of the object after that.
+struct Written {
+    version: Option<u64>,
+    status: TemporalConnectionStatus,
+}
+
+/// The version of an object, if it is a number.
+fn version(metadata: &ObjectMeta) -> Option<u64> {
+    metadata.resource_version.as_deref()?.parse().ok()
 }
 
 impl ConnectionReports {
@@ -103,7 +114,7 @@ impl ConnectionReports {
             metrics,
             warning,
             written: BTreeMap::new(),
-            paused: None,
+            refused: BTreeMap::new(),
         }
     }
 
@@ -115,13 +126,14 @@ impl ConnectionReports {
                 let metadata = object.meta();
                 let uid = metadata.uid.clone().unwrap_or_default();
                 uids.insert(uid.clone());
-                if metadata.deletion_timestamp.is_some() || self.is_paused(now.monotonic) {
+                if metadata.deletion_timestamp.is_some() || self.pauses(&uid, now.monotonic) {
                     continue;
                 }
                 self.report_one(&object, uid, caches, secrets, now).await;
             }
         }
         self.written.retain(|uid, _| uids.contains(uid));
+        self.refused.retain(|uid, _| uids.contains(uid));
     }
 
     async fn report_one(
@@ -155,17 +167,24 @@ impl ConnectionReports {
             fleets: fleets.into_iter().map(|fleet| fleet.name).collect(),
         };
         let present = object.0.as_ref().ok().and_then(|seen| seen.status.as_ref());
-        let old = self.written.get(&uid).or(present);
+        let shown = version(object.meta());
+        let newest = self.written.get(&uid);
+        // A newer version that shows another status: somebody else has changed it.
+        let newest = newest.filter(|written| shown <= written.version);
+        let old = newest.map(|written| &written.status).or(present);
         let new = facts.status(&old.cloned().unwrap_or_default(), self.warning, now.wall);
         if old == Some(&new) {
             return;
         }
         match self.write(namespace, name, &uid, &new).await {
-            Ok(()) => {
-                self.written.insert(uid, new);
-                self.paused = None;
+            Ok(version) => {
+                self.refused.remove(&uid);
+                let status = new;
+                self.written.insert(uid, Written { version, status });
             }
-            Err(error) => self.pause(name, &error, now.monotonic),
+            // Created again under the same name: the next report is about the new one.
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => self.pause(uid, name, &error, now.monotonic),
         }
     }
 
@@ -175,7 +194,7 @@ impl ConnectionReports {
         name: &str,
         uid: &str,
         status: &TemporalConnectionStatus,
-    ) -> Result<(), kube::Error> {
+    ) -> Result<Option<u64>, kube::Error> {
         // Guarded: the answer contains the whole object, which may be unreadable.
         let connections: Api<GuardedConnection> = Api::namespaced(self.client.clone(), namespace);
         let body = json!({
@@ -190,25 +209,23 @@ impl ConnectionReports {
         connections
             .patch_status(name, &params, &patch)
             .await
-            .map(drop)
+            .map(|object| version(object.meta()))
     }
 
-    fn is_paused(&self, now: Time) -> bool {
-        self.paused.as_ref().is_some_and(|(until, _)| now < *until)
+    fn pauses(&self, uid: &str, now: Time) -> bool {
+        let refused = self.refused.get(uid);
+        refused.is_some_and(|(until, _)| now < *until)
     }
 
-    /// Writes nothing for a while. The same refusal is logged once.
-    fn pause(&mut self, name: &str, error: &kube::Error, now: Time) {
+    /// Sends no status of this connection for a while. The same refusal is logged once.
+    fn pause(&mut self, uid: String, name: &str, error: &kube::Error, now: Time) {
         let why = kube_error::describe(error);
-        if self
-            .paused
-            .as_ref()
-            .is_some_and(|(_, before)| *before == why)
-        {
+        let before = self.refused.get(&uid);
+        if before.is_some_and(|(_, before)| *before == why) {
             debug!(
                 name,
                 error = why,
-                "still cannot write the status of a connection"
+                "still cannot write the status of a TemporalConnection"
             );
         } else {
             warn!(
@@ -218,7 +235,7 @@ impl ConnectionReports {
                  CRD or the operator's rights are of an earlier version, upgrade them"
             );
         }
-        self.paused = Some((now.plus(PAUSE), why));
+        self.refused.insert(uid, (now.plus(PAUSE), why));
     }
 }
 

@@ -97,7 +97,9 @@ fn willing(certificate: &str) -> impl Fn(&ApiRequest) -> (u16, Value) + use<> {
             let line = "PATCH /apis/taskqueue.dev/v1alpha1/namespaces/shop/temporalconnections/\
                         shared/status?";
             assert!(request.line.starts_with(line), "{}", request.line);
-            return (200, connection());
+            let mut written = connection();
+            written["metadata"]["resourceVersion"] = json!("7");
+            return (200, written);
         }
         (200, secret("ca", &[("ca.crt", certificate.as_bytes())]))
     }
@@ -145,6 +147,7 @@ async fn a_valid_connection_names_its_fleets_and_certificates_and_is_written_onc
     // The watch has not shown it yet; then it has.
     assert_eq!(reported.at(1).await, Vec::<Value>::new());
     let mut shown = connection();
+    shown["metadata"]["resourceVersion"] = json!("7");
     shown["status"] = status.clone();
     reported.apply(shown.clone());
     assert_eq!(reported.at(2).await, Vec::<Value>::new());
@@ -208,4 +211,48 @@ async fn a_refused_status_is_tried_again_after_a_minute() {
             .await;
         assert_eq!(reported.at(1).await.len(), 1, "{code}");
     }
+}
+
+#[tokio::test]
+async fn a_status_that_somebody_else_changes_is_written_again() {
+    let mut reported = Reported::new(willing(&issued().0), 0);
+    let [status] = &reported.at(0).await[..] else {
+        panic!("one status is written");
+    };
+    let mut changed = connection();
+    changed["metadata"]["resourceVersion"] = json!("8");
+    changed["status"] = status.clone();
+    changed["status"]["fleetCount"] = json!(7);
+    reported.apply(changed);
+    let repaired = reported.at(1).await;
+    assert_eq!(repaired[0]["fleetCount"], 0);
+}
+
+#[tokio::test]
+async fn a_refused_status_delays_no_other() {
+    let certificate = issued().0;
+    let refusing = move |request: &ApiRequest| {
+        if request.line.contains("/temporalconnections/shared/status") {
+            return (404, failure(404, "NotFound", "it is deleted"));
+        }
+        if request.line.starts_with("PATCH") {
+            return (200, connection());
+        }
+        (200, secret("ca", &[("ca.crt", certificate.as_bytes())]))
+    };
+    let mut reported = Reported::new(refusing, 0);
+    assert_eq!(reported.at(0).await.len(), 1);
+    let mut other = connection();
+    other["metadata"]["name"] = json!("other");
+    other["metadata"]["uid"] = json!("o");
+    reported.apply(other);
+    let (caches, mut now) = ([&reported.caches], moment(0));
+    now.monotonic = now.monotonic.plus(Duration::from_secs(5));
+    reported
+        .reports
+        .report(&caches, &reported.secrets, now)
+        .await;
+    let lines = reported.log.lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("/other/status"), "{lines:?}");
 }

@@ -206,7 +206,7 @@ reasons! {
     /// ScalingActive is true with a warning: the workers of some queue do not report task slots, so
     /// the queue never goes to zero.
     SlotsUnknown,
-    /// ScalingActive is false: pods of some queue are ready, but Temporal sees neither a poller nor
+    /// ScalingActive is false: pods are ready, but Temporal sees neither a poller nor
     /// a heartbeat from them.
     NotPolling,
     /// ScalingActive is false: tasks of a type wait in some queue and its pods are ready, but

@@ -1,6 +1,7 @@
 //! What is wrong with a fleet and its workers: as plain data, and as text for people. Pure; the
 //! time is passed in.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
@@ -65,24 +66,50 @@ impl List {
         scrape: Option<&Scrape>,
         mut notes: Vec<String>,
     ) -> anyhow::Result<Self> {
-        let status = fleet.status.clone().unwrap_or_default();
-        let wrong = status.conditions.iter().filter(|held| is_wrong(held));
-        let mut issues: Vec<Issue> = wrong.map(of_condition).collect();
-        for spec in &fleet.spec.queues {
-            let known = Explanation::of(fleet, Some(&spec.name), events, scrape, Vec::new())?;
-            notes.extend(
-                known
-                    .notes
-                    .iter()
-                    .map(|note| format!("queue {}: {note}", spec.name)),
-            );
+        let mut of_queues = Vec::new();
+        let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let known = fleet
+            .spec
+            .queues
+            .iter()
+            .map(|spec| Explanation::of(fleet, Some(&spec.name), events, scrape, Vec::new()))
+            .collect::<anyhow::Result<Vec<Explanation>>>()?;
+        for known in &known {
+            let queue = known.queue.name.as_str();
+            let about = |note: &String| format!("queue {queue}: {note}");
+            notes.extend(known.notes.iter().map(about));
             let Some(figures) = &known.queue.figures else {
                 continue;
             };
-            let findings = figures.findings.iter();
-            issues.extend(findings.map(|finding| of_finding(&spec.name, finding)));
+            for finding in &figures.findings {
+                found.entry(reason_of(finding)).or_default().push(queue);
+            }
             let faults = figures.worker_faults.iter();
-            issues.extend(faults.map(|(fault, seen)| of_fault(&known, fault, seen)));
+            of_queues.extend(faults.map(|(fault, seen)| of_fault(known, fault, seen)));
+        }
+        let status = fleet.status.clone().unwrap_or_default();
+        let mut issues = Vec::new();
+        for held in status.conditions.iter().filter(|held| is_wrong(held)) {
+            let issue = of_condition(held);
+            // A finding of one queue alone is what the condition is about.
+            match found.get(held.reason.as_str()).map(Vec::as_slice) {
+                Some([queue]) => {
+                    let queue = Some((*queue).to_owned());
+                    of_queues.push(Issue { queue, ..issue });
+                    found.remove(held.reason.as_str());
+                }
+                _ => issues.push(issue),
+            }
+        }
+        for (reason, queues) in &found {
+            of_queues.extend(queues.iter().map(|queue| of_finding(queue, reason)));
+        }
+        for spec in &fleet.spec.queues {
+            let (own, others) = of_queues
+                .into_iter()
+                .partition(|issue| issue.queue.as_ref() == Some(&spec.name));
+            issues.extend::<Vec<Issue>>(own);
+            of_queues = others;
         }
         Ok(Self {
             namespace: fleet.namespace().unwrap_or_default(),
@@ -162,13 +189,17 @@ fn of_condition(condition: &Condition) -> Issue {
     }
 }
 
-/// A finding, by the reason of its condition.
-fn of_finding(queue: &str, finding: &str) -> Issue {
-    let reason = if finding == Stuck::ReadyButNotPolling.as_str() {
+/// The reason of the condition about a finding.
+fn reason_of(finding: &str) -> &str {
+    if finding == Stuck::ReadyButNotPolling.as_str() {
         Reason::NotPolling.as_str()
     } else {
         finding
-    };
+    }
+}
+
+/// A finding, by the reason of its condition.
+fn of_finding(queue: &str, reason: &str) -> Issue {
     Issue {
         queue: Some(queue.to_owned()),
         reason: reason.to_owned(),

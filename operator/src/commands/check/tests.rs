@@ -113,6 +113,21 @@ fn a_finding_is_listed_for_each_queue_that_has_it() {
         ],
         "the condition of the fleet comes first"
     );
+    let alone = finding("orders-eu");
+    let scrape = parse(&format!("taskqueue_operator_leader 1\n{alone}")).unwrap();
+    let list = List::of(&fleet, &[], Some(&scrape), Vec::new()).unwrap();
+    let [issue] = list.issues.as_slice() else {
+        panic!("{:?}", list.issues)
+    };
+    assert_eq!(
+        (issue.queue.as_deref(), issue.reason.as_str()),
+        (Some("orders-eu"), "NotPolling")
+    );
+    assert!(
+        issue.message.starts_with("ScalingActive is False"),
+        "the condition is about this queue alone: {}",
+        issue.message
+    );
 }
 
 #[test]

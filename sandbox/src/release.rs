@@ -32,7 +32,11 @@ impl Binaries {
 #[derive(Debug, Args)]
 pub(crate) struct Release {
     /// Check this folder of a release instead of making one.
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["registry", "source", "binaries"])]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        conflicts_with_all = ["registry", "source", "arch", "binaries", "output"]
+    )]
     check: Option<PathBuf>,
     /// Registry and path that the images will have, such as ghcr.io/OWNER.
     #[arg(long, value_name = "HOST/PATH", required_unless_present = "check")]

@@ -81,7 +81,9 @@ fn differences(
         .iter()
         .filter_map(|(name, sum)| match recorded.get(name) {
             None => Some(format!("{name} has no checksum")),
-            Some(expected) if expected != sum => Some(format!("{name} has another content")),
+            Some(expected) if expected != sum => {
+                Some(format!("the content of {name} does not match its checksum"))
+            }
             Some(_) => None,
         });
     missing.chain(others).collect()
@@ -109,7 +111,9 @@ mod tests {
         fs::write(at("d"), "").unwrap();
         let error = verify(folder.path()).unwrap_err().to_string();
         assert!(
-            error.ends_with("b is missing; a has another content; d has no checksum"),
+            error.ends_with(
+                "b is missing; the content of a does not match its checksum; d has no checksum"
+            ),
             "{error}"
         );
     }

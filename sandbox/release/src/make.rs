@@ -8,7 +8,7 @@ use std::{
 };
 
 use sandbox_machine::{
-    Architecture, Attempt, Image, Paths, Progress, Result, checkout, files, run,
+    Architecture, Attempt, Error, Image, Paths, Progress, Result, checkout, files, run,
 };
 
 use crate::{
@@ -43,7 +43,7 @@ pub fn make(paths: &Paths, options: &Options, progress: Progress) -> Result<Vec<
         // An error unless it is a release.
         Record::read(output)?;
     }
-    let unfinished = output.with_extension("tmp");
+    let unfinished = beside(output)?;
     files::remove_folder(&unfinished)?;
     files::make_folder(&unfinished)?;
     let compiled = paths.cache.join("release");
@@ -59,6 +59,20 @@ pub fn make(paths: &Paths, options: &Options, progress: Progress) -> Result<Vec<
     files::remove_folder(output)?;
     fs::rename(&unfinished, output).attempt(|| format!("naming {}", output.display()))?;
     Ok(found)
+}
+
+/// The folder in which a release is made before it gets its name: in the same place, so that the
+/// name is all that changes.
+fn beside(output: &Path) -> Result<PathBuf> {
+    let name = output.file_name().ok_or_else(|| {
+        Error::Usage(format!(
+            "--output {} is not the name of a folder to make",
+            output.display()
+        ))
+    })?;
+    let mut unfinished = name.to_owned();
+    unfinished.push(".unfinished");
+    Ok(output.with_file_name(unfinished))
 }
 
 fn fill(
@@ -168,4 +182,21 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to)
         .map(drop)
         .attempt(|| format!("copying {}", from.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_made_beside_its_folder() {
+        for (output, expected) in [
+            ("dist", "dist.unfinished"),
+            ("out/v0.1.0", "out/v0.1.0.unfinished"),
+            ("dist.tmp", "dist.tmp.unfinished"),
+        ] {
+            assert_eq!(beside(Path::new(output)).unwrap(), Path::new(expected));
+        }
+        assert!(beside(Path::new("..")).is_err());
+    }
 }

@@ -95,7 +95,7 @@ impl Layout {
             return Ok(path);
         }
         Err(self.damaged(format!(
-            "the blob {digest} has another content than its digest"
+            "the content of the blob {digest} does not match its digest"
         )))
     }
 

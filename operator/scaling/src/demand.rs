@@ -177,7 +177,7 @@ struct Formula {
     all_taken: bool,
     /// S: slots per replica.
     slots: Milli,
-    /// The slots for a burst like the largest recent one.
+    /// The slots for a burst like the largest one of late.
     burst: Milli,
     allowance: Allowance,
     /// s: mean service time.
@@ -290,11 +290,10 @@ impl Formula {
 
     /// The replicas that have this many slots in use and the reserve free.
     fn replicas(&self, needed: Milli) -> Milli {
-        self.allowance.replicas(needed, self.slots)
+        self.allowance.replicas(needed, self.slots, self.burst)
     }
 
-    /// max( (ū + reserve) ÷ S, burst ÷ S, u ÷ S ) + blind pods, but at most the number of live
-    /// pods.
+    /// max( (ū + reserve) ÷ S, u ÷ S ) + blind pods, but at most the number of live pods.
     ///
     /// The reserve applies to the mean. The slots in use at this moment need no reserve of their
     /// own: otherwise it would be added on top of every peak. If no slot is in use, the mean
@@ -305,15 +304,12 @@ impl Formula {
         } else {
             self.mean_used
         };
-        let allowance = self.allowance;
-        let heard = allowance.replicas_in_use(mean, self.slots, self.burst);
-        let heard = heard.max(self.used / self.slots);
+        let heard = self.replicas(mean).max(self.used / self.slots);
         (heard + self.blind).min(self.live).max(heard)
     }
 
-    /// (λ × H + B) ÷ (H + slack) × s with the reserve, or the burst if that is more, but at most
-    /// what the tasks can fill; with the dispatch rate capped at `limit`. The fleet grows only if a
-    /// further pod would still find tasks to clear.
+    /// min( (λ × H + B) ÷ (H + slack) × s, tasks ) with the reserve, and with the dispatch rate
+    /// capped at `limit`. The fleet grows only if a further pod would still find tasks to clear.
     fn drain(&self, limit: Option<Milli>) -> Milli {
         let now = self.clears(self.backlog, limit);
         if now <= self.requested || self.start_up <= ALREADY_READ {
@@ -325,10 +321,7 @@ impl Formula {
     fn clears(&self, backlog: Milli, limit: Option<Milli>) -> Milli {
         let Allowance { horizon, slack, .. } = self.allowance;
         let rate = (self.arrivals * horizon + backlog) / horizon.saturating_add(slack);
-        let needed = (limited(rate, limit) * self.service_time).min(self.tasks());
-        let allowance = self.allowance;
-        let burst = allowance.replicas_in_use(needed, self.slots, self.burst);
-        burst.min(self.replicas(self.tasks()))
+        self.replicas((limited(rate, limit) * self.service_time).min(self.tasks()))
     }
 
     /// The backlog when a pod that is requested now becomes ready: what has come by then, less what

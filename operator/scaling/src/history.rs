@@ -18,7 +18,7 @@ use crate::reason::Reason;
 use crate::rises::Rises;
 use crate::slots::{Signal, SlotFacts, slot_facts};
 use crate::stuck::{Finding, Watch};
-use crate::target::{ASSUMED_START_UP, Allowance};
+use crate::target::Allowance;
 use crate::time::Time;
 
 /// Slots in use are averaged over this time, as the server averages its rates.
@@ -414,10 +414,7 @@ impl History {
         let measured = self.learner.start_up_by(self.latest);
         let start_up = match self.learner.start_up() {
             Some(_) => measured,
-            // A pod that is still starting shows only that a start takes at least so long.
-            None => measured
-                .filter(|by_now| *by_now > ASSUMED_START_UP)
-                .max(self.start_up),
+            None => measured.max(self.start_up),
         };
         Allowance::new(policy, start_up)
     }

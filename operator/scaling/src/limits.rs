@@ -87,7 +87,7 @@ impl Number {
 }
 
 /// A demand close to the present size changes nothing. The comparison uses the unrounded demand, as
-/// the HPA does, so it costs at most `tolerance` of the free slots.
+/// the HPA does, so it costs at most `tolerance` of the headroom that the utilization leaves.
 pub(crate) fn tolerance(number: &mut Number, context: &Context<'_>, demand: &Demand) {
     let requested = u128::from(context.requested()).saturating_mul(1000);
     let milli = u128::from(demand.milli);

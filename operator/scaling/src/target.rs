@@ -13,11 +13,11 @@ use crate::policy::Policy;
 /// They are proportional to R ÷ W: the longer the target, the fewer.
 const RESERVE_PERCENT: u32 = 8;
 /// The most free slots in percent of those in use: a utilisation of 75 %.
-const MAX_RESERVE_PERCENT: u32 = 33;
+const MOST_PERCENT: u32 = 33;
 /// The shortest time in which a backlog is cleared, unless the target itself is shorter.
-const MIN_CLEAR_TIME: Duration = Duration::from_secs(10);
+const QUICKEST: Duration = Duration::from_secs(10);
 /// The start-up that is assumed until a pod has been seen to start.
-pub(crate) const ASSUMED_START_UP: Duration = Duration::from_secs(5);
+const ASSUMED_START_UP: Duration = Duration::from_secs(5);
 /// How long replicas are kept if the target leaves time to start others.
 const SHORT_HOLD: Duration = Duration::from_secs(30);
 
@@ -28,7 +28,7 @@ pub(crate) struct Allowance {
     pub(crate) reaction: Duration,
     /// H: within this time the backlog is cleared.
     pub(crate) horizon: Duration,
-    /// How long a backlog may last: the fleet need not follow the arrivals at once.
+    /// How long a backlog may stand: the fleet need not follow the arrivals at once.
     pub(crate) slack: Duration,
     /// The user's utilisation in percent, if set.
     utilization: Option<u32>,
@@ -50,10 +50,7 @@ impl Allowance {
         let free = utilization.is_none() && start_up.is_some();
         Self {
             reaction,
-            horizon: target
-                .saturating_sub(reaction)
-                .max(MIN_CLEAR_TIME)
-                .min(target),
+            horizon: target.saturating_sub(reaction).max(QUICKEST).min(target),
             slack: if free {
                 half.saturating_sub(reaction)
             } else {
@@ -66,34 +63,25 @@ impl Allowance {
     }
 
     /// Replicas of `slots` slots that have `needed` of them in use, and free ones for the next
-    /// moment: the share that the user has set, or else a share that falls with the target.
-    pub(crate) fn replicas(&self, needed: Milli, slots: Milli) -> Milli {
+    /// moment: the share that the user has set, or else a share that falls with the target, and
+    /// at least the slots for the next burst.
+    pub(crate) fn replicas(&self, needed: Milli, slots: Milli, burst: Milli) -> Milli {
         match self.utilization {
             Some(percent) => needed / slots.percent(percent),
-            None => (needed + self.reserve(needed)) / slots,
-        }
-    }
-
-    /// The same for slots in use, and at least the slots for the next burst, unless the user has
-    /// set a share.
-    pub(crate) fn replicas_in_use(&self, used: Milli, slots: Milli, burst: Milli) -> Milli {
-        let replicas = self.replicas(used, slots);
-        if self.utilization.is_some() || used == Milli::ZERO {
-            replicas
-        } else {
-            replicas.max(burst / slots)
+            None if needed == Milli::ZERO => Milli::ZERO,
+            None => (needed + self.reserve(needed)).max(burst) / slots,
         }
     }
 
     /// 8 % × R ÷ W of the slots in use, at most 33 %.
     fn reserve(&self, needed: Milli) -> Milli {
         let reserve = needed.percent(RESERVE_PERCENT) * self.reaction / self.wait_target;
-        reserve.min(needed.percent(MAX_RESERVE_PERCENT))
+        reserve.min(needed.percent(MOST_PERCENT))
     }
 
-    /// The slots for a burst like the largest recent one: what comes within one reaction time R
-    /// may take R + W ÷ 2, because tasks may wait; the other half of the target is left for tasks
-    /// that come unevenly. At most three times the slots in use.
+    /// The slots for a burst like the largest one of late: what comes within one reaction time R
+    /// may take R + W ÷ 2, because tasks may wait; half of the target is left for what is uneven.
+    /// At most three times the slots in use.
     pub(crate) fn burst(&self, mean_used: Milli, rise: Milli) -> Milli {
         let load = (mean_used + rise) * self.reaction;
         let slots = load / self.reaction.saturating_add(self.half_target);

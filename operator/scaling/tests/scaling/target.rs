@@ -24,13 +24,6 @@ fn in_flight(utilization: Option<u32>, target: u64) -> u64 {
     activity.map_or(0, |activity| activity.terms.in_flight_milli)
 }
 
-/// The drain term of the activities, in thousandths of a replica.
-fn drain(decision: &Decision) -> u64 {
-    let demand = decision.demand.as_ref().map(|demand| &demand.types);
-    let activity = demand.and_then(|types| types.activity.as_ref());
-    activity.map_or(0, |activity| activity.terms.drain_milli)
-}
-
 #[test]
 fn the_longer_tasks_may_wait_the_fewer_slots_stay_free() {
     let by_target = [5, 30, 600].map(|target| in_flight(None, target));
@@ -115,52 +108,6 @@ fn no_pod_is_requested_for_tasks_that_are_gone_before_it_is_ready() {
     assert!(asks(None) > 4);
     assert!(asks(Some(Duration::from_secs(1))) > 4);
     assert_eq!(asks(Some(Duration::from_mins(1))), 4);
-}
-
-#[test]
-fn a_pod_that_has_just_begun_to_start_measures_no_start_up() {
-    let policy = Policy {
-        target_utilization: None,
-        queue_wait_target: Duration::from_secs(30),
-        max: 100,
-        ..policy()
-    };
-    let mut fleet = TestFleet::new(policy, 0);
-    let before = drain(&fleet.reads(waiting(300)));
-    let backlog = activities(2, waiting(300));
-    let taken_at = fleet.now;
-    let mut observation = fleet.observation(Reading::Known {
-        value: backlog,
-        taken_at,
-    });
-    observation.replicas.starting = observation.replicas.ready;
-    observation.replicas.ready = 0;
-    if let Reading::Known { value, .. } = &mut observation.slots {
-        for pod in &mut value.pods {
-            pod.phase = PodPhase::Starting;
-            pod.types = PerType::default();
-        }
-    }
-    assert_eq!(drain(&fleet.step(&observation)), before);
-}
-
-#[test]
-fn a_burst_of_the_past_asks_for_no_more_slots_than_there_are_tasks() {
-    let policy = Policy {
-        target_utilization: None,
-        ..policy()
-    };
-    let mut fleet = TestFleet::settled(policy, 4, Duration::from_secs(1));
-    for used in [1, 10, 0] {
-        for _ in 0..6 {
-            fleet.wait(5);
-            fleet.used = vec![used; usize::try_from(fleet.requested).unwrap()];
-            drop(fleet.reads(TypeBacklog::default()));
-        }
-    }
-    fleet.wait(5);
-    // One task of one second, and 16 % of it: 0.116 replicas of ten slots.
-    assert_eq!(drain(&fleet.reads(waiting(1))), 116);
 }
 
 #[test]

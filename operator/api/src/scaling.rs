@@ -48,8 +48,8 @@ pub struct ScalingSpec {
     pub queue_wait_target: Option<DurationString>,
 
     /// The share of the workers' task slots that should be in use, in percent. The rest is headroom
-    /// for new tasks. Set it only to fix that share: without it, queueWaitTarget and the load
-    /// decide how many slots stay free. From 1 to 100. Default: not set.
+    /// for new tasks. Set it only to fix that share: without it, queueWaitTarget and the load decide
+    /// how many slots stay free. From 1 to 100. Default: not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub target_utilization: Option<u32>,

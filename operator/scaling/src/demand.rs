@@ -354,9 +354,8 @@ impl Formula {
             .map_or(Milli::ZERO, |per| self.backlog / Milli::whole(per.max(1)))
     }
 
-    /// Caps `replicas` at what the rate limit can feed, L × s with the reserve. If the server
-    /// reports only that it limits, the cap is the replicas that were ready at the reading. Never
-    /// less than one.
+    /// Caps `replicas` at what the rate limit can feed, L × s with the reserve. If the server reports only
+    /// that it limits, the cap is the replicas that were ready at the reading. Never less than one.
     fn fed(&self, replicas: Milli) -> Milli {
         let fed = match self.limit {
             Some(limit) => self.replicas(limit * self.service_time),

@@ -18,11 +18,11 @@ use crate::worker::{Counts, WorkerMemory};
 
 /// The assumed service time of an activity or a Nexus task before anything has been learned (or the
 /// queue's wait target, if that is shorter). With the default target of 5 s it gives every waiting
-/// task a slot of its own, the most that can help. With a long target it starts small, because
-/// there is time to learn.
+/// task a slot of its own, the most that can help. With a long target it starts small, because there
+/// is time to learn.
 pub const DEFAULT_SERVICE_TIME: Duration = Duration::from_secs(5);
-/// The same for a workflow task, which waits for nothing outside the worker. Most take
-/// milliseconds; the rest is room for the replay of a long history.
+/// The same for a workflow task, which waits for nothing outside the worker. Most take milliseconds;
+/// the rest is room for the replay of a long history.
 pub const DEFAULT_WORKFLOW_TASK_TIME: Duration = Duration::from_millis(500);
 
 /// Completions required before a mean is trusted.
@@ -48,8 +48,8 @@ pub enum ServiceTime {
         /// The mean.
         mean: Duration,
     },
-    /// Not measured yet: [`DEFAULT_SERVICE_TIME`] or [`DEFAULT_WORKFLOW_TASK_TIME`], or more if
-    /// tasks have visibly run longer.
+    /// Not measured yet: [`DEFAULT_SERVICE_TIME`] or [`DEFAULT_WORKFLOW_TASK_TIME`], or more if tasks
+    /// have visibly run longer.
     Assumed {
         /// The assumed mean.
         mean: Duration,
@@ -374,8 +374,8 @@ impl Learner {
         )
     }
 
-    /// The mean time that recent pods took from the first sight to readiness. `None` = none was
-    /// seen to start.
+    /// The mean time that recent pods took from the first sight to readiness. `None` = none was seen
+    /// to start.
     pub(crate) const fn start_up(&self) -> Option<Duration> {
         self.start_up
     }

@@ -39,9 +39,8 @@ impl Context<'_> {
         Some(judge.release(&self.observation.replicas, &slots.pods))
     }
 
-    /// Waiting for idle pods costs less than running a fleet of twice the size that leaves a
-    /// quarter of the slots free. The wait target's own rule may leave none free: `wanted` is
-    /// smaller then.
+    /// Waiting for idle pods costs less than running a fleet of twice the size that leaves a quarter
+    /// of the slots free. The wait target's own rule may leave none free: `wanted` is smaller then.
     fn is_far_too_large(&self, wanted: u32) -> bool {
         let (times, of) = match self.policy.target_utilization {
             Some(_) => (2, 1),

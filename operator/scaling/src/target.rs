@@ -1,5 +1,5 @@
-//! What the queue-wait target allows: how many slots stay free, how long a backlog may last, and
-//! how long replicas are kept after their work has gone. Pure, integers only.
+//! What the queue-wait target allows: how many slots stay free, how long a backlog may last, and how
+//! long replicas are kept after their work has gone. Pure, integers only.
 //!
 //! The rule in one sentence: tasks may wait for the target, so a fleet needs free slots only for
 //! what comes faster than new pods can. It replaces a fixed utilisation, unless the user sets one.

@@ -101,8 +101,8 @@ impl Cluster<'_> {
         (self.engine.queue.unmatched, self.engine.queue.unmatched_at)
     }
 
-    /// The slots in use on ready pods at this moment: what a sum over the workers' own metrics
-    /// shows to those who scrape them. Takes no call to Temporal.
+    /// The slots in use on ready pods at this moment: what a sum over the workers' own metrics shows
+    /// to those who scrape them. Takes no call to Temporal.
     pub fn slots_in_use(&self) -> u64 {
         let fleet = &self.engine.fleet;
         let ready = fleet

@@ -1,6 +1,6 @@
 //! The HorizontalPodAutoscaler on external metrics (AverageValue), according to its published
-//! rules: `desired = ceil(metric ÷ target)`, the largest over its metrics, tolerance, behaviour
-//! with stabilisation windows and policies.
+//! rules: `desired = ceil(metric ÷ target)`, the largest over its metrics, tolerance, behaviour with
+//! stabilisation windows and policies.
 
 use std::collections::VecDeque;
 

@@ -34,7 +34,6 @@ mod malformed;
 mod monitoring;
 mod outage;
 mod proxy;
-mod quickstart;
 mod refusals;
 mod rights;
 mod rollouts;

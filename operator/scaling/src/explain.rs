@@ -73,14 +73,12 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
     let kind = task_type.as_str();
     let service = inputs.service_time.get(task_type);
     let per_replica = format!(
-        "{} of {}{}",
+        "{} of {} {} at {}%",
         count(wanted.into(), "replica"),
-        count(slots.into(), "slot"),
-        inputs
-            .target_utilization
-            .map_or_else(String::new, |percent| format!(" at {percent}%")),
+        slots,
+        if slots == 1 { "slot" } else { "slots" },
+        inputs.target_utilization
     );
-    let target = format!("within the {} target", duration(inputs.queue_wait_target));
     let waits = match backlog.count {
         0 => format!("no {kind} task waits"),
         1 => format!("1 {kind} task waits"),
@@ -100,12 +98,9 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
                 pods => format!(" and {} not reporting", count(pods.into(), "pod")),
             };
             let slots_in_use = count(used, &format!("{kind} slot"));
-            let by_target = inputs
-                .target_utilization
-                .map_or_else(|| format!(" {target}"), |_| String::new());
             format!(
                 "{slots_in_use} in use ({mean} on average){blind}; {waits}; {per_replica} {hold} \
-                 them{by_target}"
+                 them"
             )
         }
         Term::Drain => {
@@ -120,8 +115,10 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
                 "is assumed to take"
             };
             format!(
-                "{waits}{arrive}; a task {learned} {}; {per_replica} {clear} them {target}",
-                duration(service.mean())
+                "{waits}{arrive}; a task {learned} {}; {per_replica} {clear} them within the {} \
+                 target",
+                duration(service.mean()),
+                duration(inputs.queue_wait_target)
             )
         }
         Term::Age => format!(

@@ -17,7 +17,6 @@
 )]
 
 mod compare;
-pub mod contest;
 mod engine;
 mod fleet;
 mod mixed;

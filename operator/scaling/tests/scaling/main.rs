@@ -9,6 +9,5 @@ mod release;
 mod sources;
 mod stuck;
 mod tables;
-mod target;
 mod timelines;
 mod unknown;

@@ -6,6 +6,5 @@
 
 mod bar;
 mod before;
-mod contest;
 mod cuts;
 mod traces;

@@ -189,14 +189,16 @@ fn next_fleets() -> anyhow::Result<Value> {
 
 fn next_connections() -> anyhow::Result<Value> {
     let mut definition = definition(CONNECTIONS)?;
-    let reachable = json!({"type": "object", "properties": {"reachable": {"type": "boolean"}}});
     add(
         &mut definition,
         "/spec/properties/region",
         json!({"type": "string"}),
     )?;
-    add(&mut definition, "/status", reachable)?;
-    definition["spec"]["versions"][0]["subresources"] = json!({"status": {}});
+    add(
+        &mut definition,
+        "/status/properties/reachable",
+        json!({"type": "boolean"}),
+    )?;
     Ok(definition)
 }
 

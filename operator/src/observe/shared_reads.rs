@@ -26,7 +26,7 @@ impl<K, V> Default for SharedReads<K, V> {
 
 impl<K: Eq + Hash, V> SharedReads<K, V> {
     /// Locks the value of a key; `None` if it has not been read. Whoever holds the lock may read it
-    /// anew, and the others wait for the result.
+    /// again, and the others wait for the result.
     pub async fn lock(&self, key: K) -> OwnedMutexGuard<Option<V>> {
         let slot = Arc::clone(self.slots.lock().entry(key).or_default());
         slot.lock_owned().await

@@ -38,7 +38,6 @@ mod sleeper;
 mod status;
 mod supervisor;
 mod table;
-mod temporal_image;
 mod test_image;
 mod which;
 

@@ -58,7 +58,9 @@ impl Store {
         })?;
         let options = AnyConnectOptions::from_str(url)?;
         let pool = AnyPoolOptions::new()
-            .acquire_timeout(ANSWER_TIMEOUT)
+            // Never the first limit that an operation meets: `in_time` also covers the wait for a
+            // connection, and it remembers that the database fell silent.
+            .acquire_timeout(2 * ANSWER_TIMEOUT)
             // A ping before every use would be a quarter of the requests of a small activity. An
             // operation on a broken connection fails and is retried.
             .test_before_acquire(false)

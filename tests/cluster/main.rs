@@ -34,6 +34,7 @@ mod malformed;
 mod monitoring;
 mod outage;
 mod proxy;
+mod quickstart;
 mod refusals;
 mod rights;
 mod rollouts;

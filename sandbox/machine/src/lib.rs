@@ -38,6 +38,7 @@ mod sleeper;
 mod status;
 mod supervisor;
 mod table;
+mod temporal_image;
 mod test_image;
 mod which;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use taskqueue_api::Reason;
 use taskqueue_scaling::Time;
 
-use super::draft::Trouble;
+use super::draft::Cause;
 use crate::applied::End;
 use crate::error::Error;
 use crate::fleet_state::{FleetState, Unapplied};
@@ -131,11 +131,11 @@ pub struct Unpruned<'a> {
 /// Everything that prevents the current generation from being applied, over all queues.
 pub(super) struct Blocked<'a> {
     /// Errors that somebody must fix, and transient ones that have lasted for [`KEPT`].
-    pub(super) lasting: Vec<Trouble<'a>>,
+    pub(super) lasting: Vec<Cause<'a>>,
     /// Transient errors that have not lasted as long.
-    pub(super) lately: Vec<Trouble<'a>>,
+    pub(super) lately: Vec<Cause<'a>>,
     /// All transient errors, however long they have lasted.
-    pub(super) passing: Vec<Trouble<'a>>,
+    pub(super) passing: Vec<Cause<'a>>,
 }
 
 impl<'a> Blocked<'a> {
@@ -157,16 +157,17 @@ impl<'a> Blocked<'a> {
             passing: Vec::new(),
         };
         for (queue, unapplied) in of_queues.chain(of_prunes) {
-            let trouble = (queue, unapplied.why);
+            let why = unapplied.why;
+            let cause = Cause { queue, why };
             if unapplied.transient {
-                blocked.passing.push(trouble.clone());
+                blocked.passing.push(cause.clone());
             }
             let list = if unapplied.transient && now.since(unapplied.since) < KEPT {
                 &mut blocked.lately
             } else {
                 &mut blocked.lasting
             };
-            list.push(trouble);
+            list.push(cause);
         }
         blocked
     }
@@ -174,7 +175,7 @@ impl<'a> Blocked<'a> {
     /// Whether the current generation of a queue has not been applied.
     pub(super) fn has(&self, facts: &QueueFacts<'_>) -> bool {
         let mut all = self.lasting.iter().chain(&self.lately);
-        all.any(|(queue, _)| *queue == Some(facts.name()))
+        all.any(|cause| cause.queue == Some(facts.name()))
     }
 }
 

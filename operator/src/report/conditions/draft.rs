@@ -123,37 +123,52 @@ impl ConditionBuilder {
     }
 }
 
-/// What is wrong, and with which queue, if it is one queue.
-pub(super) type Trouble<'a> = (Option<&'a str>, NotReady);
+/// One cause of a condition.
+#[derive(Clone)]
+pub(super) struct Cause<'a> {
+    /// The queue that it concerns; `None` if it concerns the whole fleet.
+    pub(super) queue: Option<&'a str>,
+    /// Reason and message.
+    pub(super) why: NotReady,
+}
+
+impl<'a> Cause<'a> {
+    /// A cause that concerns one queue.
+    pub(super) fn of_queue(queue: &'a str, why: NotReady) -> Self {
+        let queue = Some(queue);
+        Self { queue, why }
+    }
+}
 
 /// A condition with the most important reason, the one with the lowest rank, and a message that
-/// names the queues with that reason. `None` without troubles.
+/// names the queues with that reason. `None` without causes.
 pub(super) fn worst(
     status: Status,
-    troubles: &[Trouble<'_>],
+    causes: &[Cause<'_>],
     rank: impl Fn(Reason) -> u8,
 ) -> Option<ConditionBuilder> {
-    let (_, first) = troubles.iter().min_by_key(|(_, why)| rank(why.reason))?;
-    let same: Vec<&Trouble<'_>> = troubles
+    let first = causes.iter().min_by_key(|cause| rank(cause.why.reason))?;
+    let first = &first.why;
+    let same: Vec<&Cause<'_>> = causes
         .iter()
-        .filter(|(_, why)| why.reason == first.reason)
+        .filter(|cause| cause.why.reason == first.reason)
         .collect();
-    let one_message = same.iter().all(|(_, why)| why.message == first.message);
+    let one_message = same.iter().all(|cause| cause.why.message == first.message);
     let queue = match same.as_slice() {
-        [(queue, _)] => queue.map(str::to_owned),
+        [cause] => cause.queue.map(str::to_owned),
         _ => None,
     };
     let message = if one_message {
-        let names: Vec<&str> = same.iter().filter_map(|(queue, _)| *queue).collect();
-        if names.is_empty() || names.len() == troubles.len() && names.len() > NAMED {
+        let names: Vec<&str> = same.iter().filter_map(|cause| cause.queue).collect();
+        if names.is_empty() || names.len() == causes.len() && names.len() > NAMED {
             first.message.clone()
         } else {
             format!("{}: {}", list(&names), first.message)
         }
     } else {
-        let parts = same.iter().take(NAMED).map(|(queue, why)| match queue {
-            Some(queue) => format!("queue {queue}: {}", why.message),
-            None => why.message.clone(),
+        let parts = same.iter().take(NAMED).map(|cause| match cause.queue {
+            Some(queue) => format!("queue {queue}: {}", cause.why.message),
+            None => cause.why.message.clone(),
         });
         let more = same.len().saturating_sub(NAMED);
         let more = (more > 0).then(|| format!("and {more} more queues"));

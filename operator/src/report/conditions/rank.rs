@@ -1,4 +1,4 @@
-//! The order of reasons if there are several troubles: the lowest rank comes first. Pure.
+//! The order of reasons if a condition has several causes: the lowest rank comes first. Pure.
 
 use taskqueue_api::Reason;
 

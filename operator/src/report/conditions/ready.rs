@@ -7,7 +7,7 @@ use taskqueue_api::Reason;
 use taskqueue_scaling::Time;
 
 use super::blocked::Blocked;
-use super::draft::{ConditionBuilder, ObservedGeneration, Status, Trouble, worst};
+use super::draft::{Cause, ConditionBuilder, ObservedGeneration, Status, worst};
 use super::{rank, rollout};
 use crate::not_ready::NotReady;
 use crate::report::facts::{QueueFacts, pod_trouble};
@@ -22,10 +22,14 @@ pub(super) fn ready<'a>(
     now: Time,
 ) -> ConditionBuilder {
     let applied = queues.iter().filter(|facts| !blocked.has(facts));
-    let waiting =
-        applied.filter_map(|facts| Some((Some(facts.name()), no_worker(facts, queues, now)?)));
-    let troubles: Vec<Trouble<'_>> = blocked.lasting.iter().cloned().chain(waiting).collect();
-    if let Some(condition) = worst(Status::False, &troubles, rank::ready) {
+    let waiting = applied.filter_map(|facts| {
+        Some(Cause::of_queue(
+            facts.name(),
+            no_worker(facts, queues, now)?,
+        ))
+    });
+    let causes: Vec<Cause<'_>> = blocked.lasting.iter().cloned().chain(waiting).collect();
+    if let Some(condition) = worst(Status::False, &causes, rank::ready) {
         return condition;
     }
     if let Some(condition) = worst(Status::False, &blocked.lately, rank::ready) {

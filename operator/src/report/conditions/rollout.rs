@@ -4,7 +4,7 @@
 use taskqueue_api::Reason;
 
 use super::blocked::Blocked;
-use super::draft::{ConditionBuilder, ObservedGeneration, Status, Trouble, worst};
+use super::draft::{Cause, ConditionBuilder, ObservedGeneration, Status, worst};
 use super::rank;
 use crate::not_ready::NotReady;
 use crate::observe::deployment::{self, Rollout};
@@ -34,15 +34,16 @@ pub(super) fn progressing<'a>(
     blocked: &Blocked<'a>,
 ) -> ConditionBuilder {
     let stuck = queues.iter().filter(|facts| !blocked.has(facts));
-    let stuck = stuck.filter_map(|facts| Some((Some(facts.name()), stuck_at(facts, queues)?)));
-    let stuck: Vec<Trouble<'_>> = blocked.lasting.iter().cloned().chain(stuck).collect();
+    let stuck =
+        stuck.filter_map(|facts| Some(Cause::of_queue(facts.name(), stuck_at(facts, queues)?)));
+    let stuck: Vec<Cause<'_>> = blocked.lasting.iter().cloned().chain(stuck).collect();
     if let Some(condition) = worst(Status::False, &stuck, rank::ready) {
         return condition;
     }
-    let rolling: Vec<Trouble<'_>> = queues
+    let rolling: Vec<Cause<'_>> = queues
         .iter()
         .filter(|facts| replaces(facts))
-        .map(|facts| (Some(facts.name()), rolling(facts, queues)))
+        .map(|facts| Cause::of_queue(facts.name(), rolling(facts, queues)))
         .collect();
     if let Some(condition) = worst(Status::True, &rolling, |_| 0) {
         return condition;
@@ -196,10 +197,10 @@ pub(super) fn reconciling<'a>(
         };
         return condition.about(about);
     }
-    let rolling: Vec<Trouble<'_>> = queues
+    let rolling: Vec<Cause<'_>> = queues
         .iter()
         .filter(|facts| of(facts) != Rollout::Complete)
-        .map(|facts| (Some(facts.name()), rolling(facts, queues)))
+        .map(|facts| Cause::of_queue(facts.name(), rolling(facts, queues)))
         .collect();
     worst(Status::True, &rolling, |_| 0).unwrap_or_else(|| {
         ConditionBuilder::new(

@@ -9,7 +9,7 @@ use taskqueue_scaling::{
 };
 use taskqueue_temporal::{CallErrorKind, Fault};
 
-use super::draft::{ConditionBuilder, Status, Trouble, worst};
+use super::draft::{Cause, ConditionBuilder, Status, worst};
 use super::rank;
 use crate::not_ready::NotReady;
 use crate::plan::Step;
@@ -26,24 +26,21 @@ pub(super) fn active(
     thresholds: &Thresholds,
     now: Time,
 ) -> ConditionBuilder {
-    let mut found: Vec<(Status, Option<&str>, NotReady)> = queues
+    let mut found: Vec<(Status, Cause<'_>)> = queues
         .iter()
         .filter_map(|facts| {
             let (status, why) = not_scaling(facts, thresholds, now)?;
-            Some((status, Some(facts.name()), why))
+            Some((status, Cause::of_queue(facts.name(), why)))
         })
         .collect();
-    found.sort_by_key(|(status, _, why)| (rank::scaling(why.reason), *status));
-    let Some((status, _, _)) = found.first() else {
+    found.sort_by_key(|(status, cause)| (rank::scaling(cause.why.reason), *status));
+    let Some((status, _)) = found.first() else {
         let message = "the demand of every queue is known and acted on";
         return ConditionBuilder::new(Status::True, Reason::Active, message);
     };
     let status = *status;
-    let troubles: Vec<Trouble<'_>> = found
-        .into_iter()
-        .map(|(_, queue, why)| (queue, why))
-        .collect();
-    worst(status, &troubles, rank::scaling).unwrap_or_else(|| {
+    let causes: Vec<Cause<'_>> = found.into_iter().map(|(_, cause)| cause).collect();
+    worst(status, &causes, rank::scaling).unwrap_or_else(|| {
         let message = "a condition without a reason";
         ConditionBuilder::new(status, Reason::InternalError, message)
     })
@@ -227,15 +224,15 @@ fn stuck(kind: Stuck) -> Reason {
 }
 
 pub(super) fn limited(queues: &[QueueFacts<'_>]) -> ConditionBuilder {
-    let (limited, noted): (Vec<Trouble<'_>>, Vec<Trouble<'_>>) = queues
+    let (limited, noted): (Vec<Cause<'_>>, Vec<Cause<'_>>) = queues
         .iter()
         .filter_map(|facts| {
             let decision = facts.decision()?;
             let reason = limit(decision)?;
             let message = limit_message(reason, &facts.queue.policy);
             let note = limit_note(decision, &message);
-            let trouble = |text| (Some(facts.name()), NotReady::new(reason.into(), text));
-            Some((trouble(message), trouble(note)))
+            let cause = |text| Cause::of_queue(facts.name(), NotReady::new(reason.into(), text));
+            Some((cause(message), cause(note)))
         })
         .unzip();
     let note = worst(Status::True, &noted, |_| 0).map(|condition| condition.message);

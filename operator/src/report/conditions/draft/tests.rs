@@ -4,11 +4,11 @@ use super::*;
 
 /// The message about these queues, each with what is wrong with it.
 fn message(queues: &[(&str, Reason, &str)]) -> String {
-    let troubles: Vec<Trouble<'_>> = queues
+    let causes: Vec<Cause<'_>> = queues
         .iter()
-        .map(|(queue, reason, text)| (Some(*queue), NotReady::new(*reason, *text)))
+        .map(|(queue, reason, text)| Cause::of_queue(queue, NotReady::new(*reason, *text)))
         .collect();
-    worst(Status::False, &troubles, |_| 0).unwrap().message
+    worst(Status::False, &causes, |_| 0).unwrap().message
 }
 
 #[test]

@@ -27,9 +27,13 @@ use taskqueue_exposition::sum;
 const NAMESPACE: &str = "footprint";
 /// How long the fleets may take to be applied.
 const ROLLOUT_TIMEOUT: &str = "--timeout=300s";
-/// Time without any change before the operator counts as idle: longer than the quiet polling
-/// interval.
+/// Time without a write before the operator counts as idle: longer than the quiet polling interval.
 const SETTLE: Duration = Duration::from_secs(45);
+/// How long the operator may take to become idle. It reads many new queues at the pace of its call
+/// budget, and writes the status of each after the first reading.
+const SETTLE_TIMEOUT: Duration = Duration::from_mins(10);
+/// Pause between two looks at the count of writes.
+const SETTLE_PAUSE: Duration = Duration::from_secs(5);
 
 /// What is measured.
 #[derive(Debug, Clone, Copy)]
@@ -86,10 +90,11 @@ pub fn run(sandbox: &Sandbox, options: Options, progress: Progress) -> Result<St
 fn idle(sandbox: &Sandbox, options: Options, progress: Progress) -> Result<Window> {
     let window = options.window.as_secs_f64();
     progress.say(&format!(
-        "leaving the operator idle for {} s, then measuring it for {window:.0} s",
+        "waiting until the operator has written nothing for {} s, then measuring it for \
+         {window:.0} s",
         SETTLE.as_secs()
     ));
-    thread::sleep(SETTLE);
+    settle(sandbox)?;
     let (first, began) = (sample(sandbox)?, Instant::now());
     thread::sleep(options.window);
     let (last, seconds) = (sample(sandbox)?, began.elapsed().as_secs_f64());
@@ -100,6 +105,27 @@ fn idle(sandbox: &Sandbox, options: Options, progress: Progress) -> Result<Windo
         writes: last.writes - first.writes,
         calls_per_second: (last.calls - first.calls) / seconds,
     })
+}
+
+/// Waits until the operator has written nothing for [`SETTLE`].
+fn settle(sandbox: &Sandbox) -> Result<()> {
+    let began = Instant::now();
+    let mut written = (sample(sandbox)?.writes, Instant::now());
+    while written.1.elapsed() < SETTLE {
+        if began.elapsed() > SETTLE_TIMEOUT {
+            return Err(Error::Machine(format!(
+                "the operator still writes {} s after it was given its fleets, so its idle cost \
+                 cannot be measured; its log says what it writes",
+                SETTLE_TIMEOUT.as_secs()
+            )));
+        }
+        thread::sleep(SETTLE_PAUSE);
+        let writes = sample(sandbox)?.writes;
+        if (writes - written.0).abs() > f64::EPSILON {
+            written = (writes, Instant::now());
+        }
+    }
+    Ok(())
 }
 
 /// Makes the fleets, all at once, and waits until every one is ready.

@@ -6,8 +6,9 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{self, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use http::{Request, Response};
@@ -39,12 +40,22 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_mins(1);
 
-/// A client for the cluster of the kubeconfig or, in a pod, of the ServiceAccount.
+/// Observes every call to the API server.
+pub trait Observer: Send + Sync {
+    /// A call ended. `method`: the method of HTTP, or `WATCH`, which takes until the watch begins.
+    /// `code`: the status of HTTP; without an answer `timeout` or `error`.
+    fn call(&self, method: &str, code: &str, took: Duration);
+}
+
+/// An observed client for the cluster of the kubeconfig or, in a pod, of the ServiceAccount.
 ///
 /// # Errors
 /// If neither is there, or it cannot be used.
-pub async fn inferred() -> anyhow::Result<Client> {
-    client(kubeconfig::config(None).await?).context("the kubeconfig cannot be used")
+pub async fn inferred(observer: Arc<dyn Observer>) -> anyhow::Result<Client> {
+    let config = kubeconfig::config(None).await?;
+    build(config, CALL, Some(observer))
+        .map_err(described)
+        .context("the kubeconfig cannot be used")
 }
 
 /// A client for this cluster. Ignores the timeouts and retries of `config`.
@@ -60,10 +71,18 @@ pub fn client(config: Config) -> anyhow::Result<Client> {
 /// # Errors
 /// As for [`client`]. The message quotes nothing that may be secret.
 pub fn bounded(config: Config, call: Duration) -> anyhow::Result<Client> {
-    build(config, call).map_err(|error| anyhow::Error::msg(kube_error::describe(&error)))
+    build(config, call, None).map_err(described)
 }
 
-fn build(config: Config, call: Duration) -> kube::Result<Client> {
+fn described(error: kube::Error) -> anyhow::Error {
+    anyhow::Error::msg(kube_error::describe(&error))
+}
+
+fn build(
+    config: Config,
+    call: Duration,
+    observer: Option<Arc<dyn Observer>>,
+) -> kube::Result<Client> {
     if let Some(proxy) = &config.proxy_url {
         return Err(kube::Error::ProxyProtocolUnsupported {
             proxy_url: Box::new(proxy.clone()),
@@ -91,6 +110,7 @@ fn build(config: Config, call: Duration) -> kube::Result<Client> {
     let bounded = Bounded {
         inner: service,
         call,
+        observer,
     };
     Ok(Client::new(bounded, config.default_namespace))
 }
@@ -112,6 +132,7 @@ impl std::error::Error for Silence {}
 struct Bounded<S> {
     inner: S,
     call: Duration,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 type Answer<B> = Response<Either<B, Full<Bytes>>>;
@@ -139,6 +160,13 @@ where
         };
         let watch = asks("watch=true");
         let limit = if asks("limit=") { LIST } else { self.call };
+        let method = if watch {
+            "WATCH".to_owned()
+        } else {
+            request.method().to_string()
+        };
+        let observer = self.observer.clone();
+        let began = Instant::now();
         let answer = self.inner.call(request);
         let whole = async move {
             let (head, body) = answer.await?.into_parts();
@@ -153,6 +181,14 @@ where
         };
         Box::pin(async move {
             let answered = tokio::time::timeout(limit, whole).await;
+            if let Some(observer) = observer {
+                let code = match &answered {
+                    Ok(Ok(answer)) => answer.status().as_u16().to_string(),
+                    Ok(Err(_)) => "error".to_owned(),
+                    Err(_) => "timeout".to_owned(),
+                };
+                observer.call(&method, &code, began.elapsed());
+            }
             answered.map_err(|_| Silence(limit))?
         })
     }

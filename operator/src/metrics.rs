@@ -2,6 +2,7 @@
 
 mod family;
 mod fleets;
+pub mod kubernetes;
 pub mod table;
 pub mod temporal;
 
@@ -29,7 +30,7 @@ use crate::error::{Class, Error, ErrorReason};
 /// because there is nothing to write.
 const PASS_BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
-/// Every metric of the process except those of the Temporal readers.
+/// Every metric of the operator except those of its calls to Temporal and to Kubernetes.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,

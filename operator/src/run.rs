@@ -31,6 +31,7 @@ use crate::fleets::Fleets;
 use crate::http::{self, Health, Phase};
 use crate::leading::Leading;
 use crate::metrics::Metrics;
+use crate::metrics::kubernetes::KubernetesNumbers;
 use crate::observe::secrets::Secrets;
 use crate::observe::targets::Targets;
 use crate::observe::task_queue_owners::TaskQueueOwners;
@@ -65,7 +66,8 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         served.clone().cancelled_owned(),
     ));
     info!(version = env!("CARGO_PKG_VERSION"), address = %settings.metrics_address, "starting");
-    let client = client::inferred()
+    let calls = KubernetesNumbers::register(metrics.registry())?;
+    let client = client::inferred(Arc::new(calls))
         .await
         .context("cannot find out how to reach Kubernetes")?;
     let parts = Parts {

@@ -88,6 +88,48 @@ async fn a_call_without_a_complete_answer_times_out() {
     }
 }
 
+/// The calls that it was told, without their durations.
+#[derive(Default)]
+struct Calls(parking_lot::Mutex<Vec<(String, String)>>);
+
+impl Observer for Calls {
+    fn call(&self, method: &str, code: &str, _: Duration) {
+        self.0.lock().push((method.to_owned(), code.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn each_call_is_observed_with_its_method_and_its_outcome() {
+    ring();
+    let calls = Arc::<Calls>::default();
+    for answer in [EMPTY, AWAY, "", WATCH, "no HTTP\r\n\r\n"] {
+        let (address, _) = server(answer).await;
+        let config = Config::new(format!("http://{address}").parse().unwrap());
+        let client = build(config, SHORT, Some(calls.clone())).unwrap();
+        let pods = Api::<Pod>::namespaced(client, "shop");
+        if answer == WATCH {
+            drop(pods.watch(&WatchParams::default(), "0").await.unwrap());
+        } else {
+            pods.get("a").await.unwrap_err();
+        }
+    }
+    let calls = calls.0.lock();
+    let calls: Vec<String> = calls
+        .iter()
+        .map(|(method, code)| format!("{method} {code}"))
+        .collect();
+    assert_eq!(
+        calls,
+        [
+            "GET 404",
+            "GET 503",
+            "GET timeout",
+            "WATCH 200",
+            "GET error"
+        ]
+    );
+}
+
 #[tokio::test]
 async fn a_watch_may_last_but_must_begin_in_time() {
     ring();

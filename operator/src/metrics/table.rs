@@ -315,6 +315,20 @@ pub const CHANGES: Spec = counter(
     ],
     "Replica changes that were carried out, by direction (up, down) and reason.",
 );
+/// `kubernetes_requests_total`.
+pub const KUBERNETES_REQUESTS: Spec = counter(
+    "taskqueue_operator_kubernetes_requests_total",
+    &["method", "code"],
+    "Completed calls to the Kubernetes API, by HTTP method (WATCH for the start of a watch) and \
+     HTTP status; the code is timeout or error if there was no answer.",
+);
+/// `kubernetes_request_duration_seconds`.
+pub const KUBERNETES_DURATION: Spec = Spec {
+    name: "taskqueue_operator_kubernetes_request_duration_seconds",
+    kind: Kind::Histogram,
+    labels: &["method"],
+    help: "Duration of calls to the Kubernetes API. Of a watch, the time until it begins.",
+};
 /// `temporal_requests_total`.
 pub const TEMPORAL_REQUESTS: Spec = counter(
     "taskqueue_operator_temporal_requests_total",
@@ -360,6 +374,8 @@ pub const ALL: &[Spec] = &[
     RECONCILE_DURATION,
     RECONCILE_ERRORS,
     WRITES,
+    KUBERNETES_REQUESTS,
+    KUBERNETES_DURATION,
     CONDITION,
     FLEET_INFO,
     CERTIFICATE_EXPIRY,

@@ -48,7 +48,8 @@ pub struct ScalingSpec {
     pub queue_wait_target: Option<DurationString>,
 
     /// The share of the workers' task slots that should be in use, in percent. The rest is headroom
-    /// for new tasks. From 1 to 100. Default: 75.
+    /// for new tasks. Set it only to fix that share: without it, queueWaitTarget and the load
+    /// decide how many slots stay free. From 1 to 100. Default: not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub target_utilization: Option<u32>,
@@ -122,7 +123,7 @@ impl ScalingSpec {
         let policy = Policy::default();
         Self {
             queue_wait_target: Some(policy.queue_wait_target.into()),
-            target_utilization: Some(policy.target_utilization),
+            target_utilization: policy.target_utilization,
             slots_per_replica: Some(policy.slots_per_replica),
             polling_interval: Some(policy.polling_interval.into()),
             quiet_polling_interval: Some(policy.quiet_polling_interval.into()),

@@ -73,12 +73,13 @@ pub fn requeue_after(
         policy.polling_interval
     };
     let window = policy.behavior.scale_down.stabilization_window;
+    let hold = history.allowance(policy).hold(window);
     let ends = [
         history
             .idle_since()
             .map(|since| since.plus(policy.cooldown_period)),
         history.covered_since().map(|since| since.plus(window)),
-        history.highest(window, now).map(|(at, _)| at.plus(window)),
+        history.highest(hold, now).map(|(at, _)| at.plus(hold)),
         history.rates_bad_until(),
     ];
     let next = ends
@@ -237,7 +238,9 @@ fn inputs(context: &Context<'_>, wanted: u32) -> Inputs {
         service_time: PerType::from_fn(|task_type| history.service_time(task_type, policy)),
         rates_trusted: history.rates_trusted(),
         queue_wait_target: policy.queue_wait_target,
-        target_utilization: policy.target_utilization.clamp(1, 100),
+        target_utilization: policy
+            .target_utilization
+            .map(|percent| percent.clamp(1, 100)),
     }
 }
 

@@ -92,8 +92,9 @@ pub struct Inputs {
     pub rates_trusted: bool,
     /// The queue's wait target.
     pub queue_wait_target: Duration,
-    /// The target percentage of slots in use.
-    pub target_utilization: u32,
+    /// The target percentage of slots in use, if the user has set one; otherwise the queue-wait
+    /// target decides.
+    pub target_utilization: Option<u32>,
 }
 
 impl Inputs {

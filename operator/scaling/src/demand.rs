@@ -10,6 +10,7 @@ use crate::observation::{PerType, RATE_WINDOW, TaskType, TypeBacklog};
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::slots::{Signal, SlotFacts};
+use crate::target::Allowance;
 
 /// The terms of the demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,13 +40,13 @@ impl Term {
 /// The terms of one task type, each in thousandths of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DemandTerms {
-    /// max(slots in use, smoothed over 30 s, ÷ (slots per replica × target utilization), slots in
-    /// use now ÷ slots per replica); 0 while no slot is in use. Each live pod without a fresh
-    /// heartbeat counts as full: it adds one replica, up to the number of live pods.
+    /// max(slots in use, smoothed over 30 s, plus the reserve, slots in use now) ÷ slots per
+    /// replica; 0 while no slot is in use. Each live pod without a fresh heartbeat counts as full:
+    /// it adds one replica, up to the number of live pods.
     pub in_flight_milli: u64,
-    /// (arrival rate + backlog ÷ queue-wait target) × mean service time ÷ (slots per replica ×
-    /// target utilization). At most one slot for every task that is in work, waits, or arrives
-    /// within one wait target.
+    /// The slots that clear arrivals and backlog in time, plus the reserve, ÷ slots per replica. At
+    /// most one slot for every task that is in work, waits, or arrives within one wait target. More
+    /// than the requested replicas only for tasks that will still wait when further ones are ready.
     pub drain_milli: u64,
     /// If the head of the backlog is older than the target and every slot is taken: the replicas
     /// that were ready at the reading plus one step; otherwise 0.
@@ -100,6 +101,13 @@ pub(crate) struct QueueFacts {
     pub(crate) earned: u32,
     /// Whether the server's rates can be trusted.
     pub(crate) rates_trusted: bool,
+    /// The replicas that were requested when the last reading was taken.
+    pub(crate) requested: u32,
+    /// From the request for a pod to its readiness, if it has been measured.
+    pub(crate) start_up: Option<Duration>,
+    pub(crate) allowance: Allowance,
+    /// How long the starting pods have been starting, summed.
+    pub(crate) started: Duration,
     pub(crate) types: PerType<TypeFacts>,
 }
 
@@ -112,6 +120,8 @@ pub(crate) struct TypeFacts {
     pub(crate) service_time: Duration,
     /// The mean number of slots in use.
     pub(crate) mean_used: Milli,
+    /// The most by which the load has lately risen within one reaction time, in slots.
+    pub(crate) rise: Milli,
     /// See [`TypeDemand::untaken`].
     pub(crate) untaken: bool,
 }
@@ -167,8 +177,9 @@ struct Formula {
     all_taken: bool,
     /// S: slots per replica.
     slots: Milli,
-    /// S × U: slots per replica at the target utilization.
-    useful_slots: Milli,
+    /// The slots for a burst like the largest recent one.
+    burst: Milli,
+    allowance: Allowance,
     /// s: mean service time.
     service_time: Duration,
     /// W: how long a task may wait.
@@ -181,6 +192,12 @@ struct Formula {
     live: Milli,
     /// Replicas that were ready at the reading.
     earned: u32,
+    /// Replicas that were requested at the reading.
+    requested: Milli,
+    /// d: from the request for a pod to its readiness; zero until it has been measured.
+    start_up: Duration,
+    /// How long the starting pods have been starting, summed.
+    started: Duration,
     /// See [`TypeDemand::untaken`].
     untaken: bool,
 }
@@ -215,24 +232,29 @@ impl Formula {
             Signal::Missing(_) | Signal::None => (all_slots, Milli::ZERO),
         };
         let slots_per_replica = Milli::whole(learned.slots_per_replica);
+        let allowance = queue.allowance;
         Self {
             backlog: Milli::whole(backlog.count),
             age: backlog.age,
             arrivals,
-            limit: backlog.effective_limit_milli.map(Milli::from_thousandths),
+            limit: binding_limit(&backlog),
             rate_limited: backlog.rate_limited,
             used: Milli::whole(used),
             mean_used,
             in_work: Milli::whole(in_work),
             all_taken: *slots.all_taken.get(task_type),
             slots: slots_per_replica,
-            useful_slots: slots_per_replica.percent(policy.target_utilization.clamp(1, 100)),
+            burst: allowance.burst(mean_used, learned.rise),
+            allowance,
             service_time: learned.service_time,
             wait_target: policy.queue_wait_target,
             backlog_per_replica: policy.backlog_per_replica,
             blind: Milli::whole(slots.blind),
             live: Milli::whole(slots.live),
             earned: queue.earned,
+            requested: Milli::whole(queue.requested),
+            start_up: queue.start_up.unwrap_or_default(),
+            started: queue.started,
             untaken: learned.untaken,
         }
     }
@@ -266,9 +288,15 @@ impl Formula {
         }
     }
 
-    /// max( ū ÷ (S × U), u ÷ S ) + blind pods, but at most the number of live pods.
+    /// The replicas that have this many slots in use and the reserve free.
+    fn replicas(&self, needed: Milli) -> Milli {
+        self.allowance.replicas(needed, self.slots)
+    }
+
+    /// max( (ū + reserve) ÷ S, burst ÷ S, u ÷ S ) + blind pods, but at most the number of live
+    /// pods.
     ///
-    /// The headroom applies to the mean. The slots in use at this moment need no headroom of their
+    /// The reserve applies to the mean. The slots in use at this moment need no reserve of their
     /// own: otherwise it would be added on top of every peak. If no slot is in use, the mean
     /// describes the past, and the arrival rate covers what still comes.
     fn in_flight(&self) -> Milli {
@@ -277,14 +305,38 @@ impl Formula {
         } else {
             self.mean_used
         };
-        let heard = (mean / self.useful_slots).max(self.used / self.slots);
+        let allowance = self.allowance;
+        let heard = allowance.replicas_in_use(mean, self.slots, self.burst);
+        let heard = heard.max(self.used / self.slots);
         (heard + self.blind).min(self.live).max(heard)
     }
 
-    /// min( (λ + B ÷ W) × s, tasks ) ÷ (S × U), with the dispatch rate capped at `limit`.
+    /// (λ × H + B) ÷ (H + slack) × s with the reserve, or the burst if that is more, but at most
+    /// what the tasks can fill; with the dispatch rate capped at `limit`. The fleet grows only if a
+    /// further pod would still find tasks to clear.
     fn drain(&self, limit: Option<Milli>) -> Milli {
-        let rate = limited(self.arrivals + self.backlog / self.wait_target, limit);
-        (rate * self.service_time).min(self.tasks()) / self.useful_slots
+        let now = self.clears(self.backlog, limit);
+        if now <= self.requested || self.start_up <= ALREADY_READ {
+            return now;
+        }
+        now.min(self.requested.max(self.clears(self.later(), limit)))
+    }
+
+    fn clears(&self, backlog: Milli, limit: Option<Milli>) -> Milli {
+        let Allowance { horizon, slack, .. } = self.allowance;
+        let rate = (self.arrivals * horizon + backlog) / horizon.saturating_add(slack);
+        let needed = (limited(rate, limit) * self.service_time).min(self.tasks());
+        let allowance = self.allowance;
+        let burst = allowance.replicas_in_use(needed, self.slots, self.burst);
+        burst.min(self.replicas(self.tasks()))
+    }
+
+    /// The backlog when a pod that is requested now becomes ready: what has come by then, less what
+    /// the ready pods and those that are starting have done.
+    fn later(&self) -> Milli {
+        let ready = self.slots * self.start_up * Milli::whole(self.earned);
+        let done = (ready + self.slots * self.started) / self.service_time;
+        (self.backlog + self.arrivals * self.start_up).less(done)
     }
 
     /// u + B + λ × W: a task never needs more than one slot, whether it is in flight, waiting, or
@@ -299,7 +351,7 @@ impl Formula {
             return Milli::ZERO;
         }
         let step = self.earned.div_ceil(4).max(1);
-        let filled = self.tasks() / self.useful_slots + self.blind;
+        let filled = self.replicas(self.tasks()) + self.blind;
         Milli::whole(self.earned.saturating_add(step)).min(filled)
     }
 
@@ -309,16 +361,29 @@ impl Formula {
             .map_or(Milli::ZERO, |per| self.backlog / Milli::whole(per.max(1)))
     }
 
-    /// Caps `replicas` at what the rate limit can feed, L × s ÷ (S × U). If the server reports only
-    /// that it limits, the cap is the replicas that were ready at the reading. Never less than one.
+    /// Caps `replicas` at what the rate limit can feed, L × s with the reserve. If the server
+    /// reports only that it limits, the cap is the replicas that were ready at the reading. Never
+    /// less than one.
     fn fed(&self, replicas: Milli) -> Milli {
         let fed = match self.limit {
-            Some(limit) => limit * self.service_time / self.useful_slots,
+            Some(limit) => self.replicas(limit * self.service_time),
             None if self.rate_limited => Milli::whole(self.earned),
             None => return replicas,
         };
         replicas.min(fed.max(Milli::ONE))
     }
+}
+
+/// While a pod takes at most this long to start, each reading already shows the work of those that
+/// the previous one called for.
+const ALREADY_READ: Duration = Duration::from_secs(6);
+
+/// The queue's rate limit. Fairness keys have limits of their own, which the server does not
+/// report: if it limits well below the queue's own limit, that one is not what binds.
+fn binding_limit(backlog: &TypeBacklog) -> Option<Milli> {
+    let limit = backlog.effective_limit_milli?;
+    let below = backlog.dispatch_rate_milli < limit.saturating_mul(9) / 10;
+    (!(backlog.rate_limited && below)).then(|| Milli::from_thousandths(limit))
 }
 
 fn limited(rate: Milli, limit: Option<Milli>) -> Milli {
@@ -343,7 +408,7 @@ impl DemandTerms {
 /// A task that was added within the rate window has been dispatched within it or still waits. A
 /// higher add rate means that the server has just loaded the queue and divides by the short time
 /// since.
-fn believable_arrivals(backlog: &TypeBacklog) -> Milli {
+pub(crate) fn believable_arrivals(backlog: &TypeBacklog) -> Milli {
     let dispatched = Milli::from_thousandths(backlog.dispatch_rate_milli);
     let waiting = Milli::whole(backlog.count).rate_rounded_down(RATE_WINDOW);
     Milli::from_thousandths(backlog.add_rate_milli).min(dispatched + waiting)

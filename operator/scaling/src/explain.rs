@@ -73,12 +73,14 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
     let kind = task_type.as_str();
     let service = inputs.service_time.get(task_type);
     let per_replica = format!(
-        "{} of {} {} at {}%",
+        "{} of {}{}",
         count(wanted.into(), "replica"),
-        slots,
-        if slots == 1 { "slot" } else { "slots" },
-        inputs.target_utilization
+        count(slots.into(), "slot"),
+        inputs
+            .target_utilization
+            .map_or_else(String::new, |percent| format!(" at {percent}%")),
     );
+    let target = format!("within the {} target", duration(inputs.queue_wait_target));
     let waits = match backlog.count {
         0 => format!("no {kind} task waits"),
         1 => format!("1 {kind} task waits"),
@@ -98,9 +100,12 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
                 pods => format!(" and {} not reporting", count(pods.into(), "pod")),
             };
             let slots_in_use = count(used, &format!("{kind} slot"));
+            let by_target = inputs
+                .target_utilization
+                .map_or_else(|| format!(" {target}"), |_| String::new());
             format!(
                 "{slots_in_use} in use ({mean} on average){blind}; {waits}; {per_replica} {hold} \
-                 them"
+                 them{by_target}"
             )
         }
         Term::Drain => {
@@ -115,10 +120,8 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
                 "is assumed to take"
             };
             format!(
-                "{waits}{arrive}; a task {learned} {}; {per_replica} {clear} them within the {} \
-                 target",
-                duration(service.mean()),
-                duration(inputs.queue_wait_target)
+                "{waits}{arrive}; a task {learned} {}; {per_replica} {clear} them {target}",
+                duration(service.mean())
             )
         }
         Term::Age => format!(

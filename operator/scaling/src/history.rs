@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::decision::{Decision, SampleId};
-use crate::demand::{QueueFacts, TypeFacts};
+use crate::demand::{QueueFacts, TypeFacts, believable_arrivals};
 use crate::learn::{Learner, ServiceTime, Work};
 use crate::milli::Milli;
 use crate::observation::{
@@ -15,8 +15,10 @@ use crate::observation::{
 };
 use crate::policy::{Policy, StepPolicy};
 use crate::reason::Reason;
+use crate::rises::Rises;
 use crate::slots::{Signal, SlotFacts, slot_facts};
 use crate::stuck::{Finding, Watch};
+use crate::target::{ASSUMED_START_UP, Allowance};
 use crate::time::Time;
 
 /// Slots in use are averaged over this time, as the server averages its rates.
@@ -69,6 +71,9 @@ pub struct History {
     events: VecDeque<(Time, u32, u32)>,
     /// The slots in use at recent readings.
     used: VecDeque<(Time, PerType<u64>)>,
+    rises: Rises,
+    /// The start-up that the pods themselves have last shown.
+    start_up: Option<Duration>,
     /// When the last observation was recorded.
     latest: Time,
     watch: Watch,
@@ -80,6 +85,7 @@ struct Sample {
     sequence: u64,
     taken_at: Time,
     ready: u32,
+    requested: u32,
     types: PerType<Option<TypeBacklog>>,
     /// The processed tasks counted by then.
     processed: PerType<u64>,
@@ -112,6 +118,7 @@ impl History {
             self.unseen_since.get_or_insert(now);
         }
         self.latest = self.latest.max(now);
+        self.start_up = observation.replicas.start_up.or(self.start_up);
         match &observation.backlog {
             Reading::Unknown { reason, .. } => {
                 self.failed |= self.sample.is_some() && may_have_restarted(*reason);
@@ -127,6 +134,11 @@ impl History {
                     self.new_sample(policy, value, *taken_at, observation.replicas, &facts);
                 }
                 self.smooth(observation, &facts);
+                if !repeated && facts.signal == Signal::Known {
+                    let load = self.load(policy, value, &facts);
+                    let reaction = self.allowance(policy).reaction;
+                    self.rises.observe(load, reaction, *taken_at);
+                }
                 self.watch_idle(value, *taken_at, &facts);
                 self.watch
                     .observe(value, observation, &facts, repeated, now);
@@ -163,6 +175,7 @@ impl History {
             sequence: backlog.sequence,
             taken_at,
             ready,
+            requested: replicas.requested,
             types: backlog.types,
             processed: PerType::from_fn(|task_type| self.learner.processed(task_type)),
         });
@@ -222,6 +235,22 @@ impl History {
         {
             self.used.pop_front();
         }
+    }
+
+    /// The slots that the work occupies, in thousandths: the mean in use, or what the arrivals will
+    /// occupy, as far as there are tasks to do so.
+    fn load(&self, policy: &Policy, backlog: &Backlog, facts: &SlotFacts) -> PerType<u64> {
+        PerType::from_fn(|task_type| {
+            let waits = backlog.types.get(task_type).unwrap_or_default();
+            let there = facts.used.get(task_type).saturating_add(waits.count);
+            let arrive = if self.rates_trusted() {
+                believable_arrivals(&waits) * self.service_time(task_type, policy).mean()
+            } else {
+                Milli::ZERO
+            };
+            let there = arrive.min(Milli::whole(there)).thousandths();
+            there.max(self.used_milli(task_type))
+        })
     }
 
     /// The mean slots in use over recent readings, in thousandths.
@@ -366,13 +395,31 @@ impl History {
         QueueFacts {
             earned: self.sample.map_or(0, |sample| sample.ready),
             rates_trusted: self.rates_trusted(),
+            requested: self.sample.map_or(0, |sample| sample.requested),
+            start_up: self.learner.start_up().or(self.start_up),
+            allowance: self.allowance(policy),
+            started: self.learner.started(self.latest),
             types: PerType::from_fn(|task_type| TypeFacts {
                 slots_per_replica: self.slots_per_replica(task_type, policy),
                 service_time: self.service_time(task_type, policy).mean(),
                 mean_used: Milli::from_thousandths(self.used_milli(task_type)),
+                rise: Milli::from_thousandths(self.rises.most(task_type)),
                 untaken: self.watch.is_untaken(task_type, self.latest),
             }),
         }
+    }
+
+    /// What the queue's wait target allows, with the start-up that has been measured.
+    pub(crate) fn allowance(&self, policy: &Policy) -> Allowance {
+        let measured = self.learner.start_up_by(self.latest);
+        let start_up = match self.learner.start_up() {
+            Some(_) => measured,
+            // A pod that is still starting shows only that a start takes at least so long.
+            None => measured
+                .filter(|by_now| *by_now > ASSUMED_START_UP)
+                .max(self.start_up),
+        };
+        Allowance::new(policy, start_up)
     }
 
     /// The stuck states found up to the last observation.

@@ -16,10 +16,14 @@ use crate::observation::{PerType, PodPhase, PodSlots, Slots, TaskType, TypeSlots
 use crate::time::{Time, millis};
 use crate::worker::{Counts, WorkerMemory};
 
-/// The assumed service time before anything has been learned (or the queue's wait target, if that
-/// is shorter). With the default target of 5 s it gives every waiting task a slot of its own, the
-/// most that can help. With a long target it starts small, because there is time to learn.
+/// The assumed service time of an activity or a Nexus task before anything has been learned (or the
+/// queue's wait target, if that is shorter). With the default target of 5 s it gives every waiting
+/// task a slot of its own, the most that can help. With a long target it starts small, because
+/// there is time to learn.
 pub const DEFAULT_SERVICE_TIME: Duration = Duration::from_secs(5);
+/// The same for a workflow task, which waits for nothing outside the worker. Most take
+/// milliseconds; the rest is room for the replay of a long history.
+pub const DEFAULT_WORKFLOW_TASK_TIME: Duration = Duration::from_millis(500);
 
 /// Completions required before a mean is trusted.
 const ENOUGH_COMPLETIONS: u64 = 16;
@@ -31,6 +35,8 @@ const WINDOW_COMPLETIONS: u64 = 256;
 const WINDOW_HEARTBEATS: u64 = 24;
 /// Observations of long tasks expire if they are not repeated within this time.
 const REMEMBERED: Duration = Duration::from_hours(24);
+/// A pod that took longer to start had no room on any node; the next one need not.
+const LONGEST_START_UP: Duration = Duration::from_mins(5);
 /// The maximum number of drained tasks that counts as proof.
 const MOST_DRAINED: u64 = 1 << 20;
 
@@ -42,7 +48,8 @@ pub enum ServiceTime {
         /// The mean.
         mean: Duration,
     },
-    /// Not measured yet: [`DEFAULT_SERVICE_TIME`], or more if tasks have visibly run longer.
+    /// Not measured yet: [`DEFAULT_SERVICE_TIME`] or [`DEFAULT_WORKFLOW_TASK_TIME`], or more if
+    /// tasks have visibly run longer.
     Assumed {
         /// The assumed mean.
         mean: Duration,
@@ -144,6 +151,8 @@ pub(crate) struct PodMemory {
     /// When the pod was last seen starting without a worker: no task had run on it by then.
     /// `None` = it was not seen starting, or its worker was there already.
     born: Option<Time>,
+    /// When the pod was first seen starting, until it is ready.
+    starting_since: Option<Time>,
     /// Since when the pod has been draining, and what ran on it then.
     draining: Option<Draining>,
     work: PerWork<Option<WorkerMemory>>,
@@ -180,6 +189,8 @@ pub(crate) struct Learner {
     /// When the first slots reading was recorded.
     since: Option<Time>,
     heard: bool,
+    /// The mean time from the first sight of a pod to its readiness.
+    start_up: Option<Duration>,
     processed_grew: bool,
     /// The processed tasks counted since this state exists.
     processed: PerType<u64>,
@@ -228,6 +239,13 @@ impl Learner {
         let memory = self.pods.entry(pod.pod.clone()).or_default();
         if pod.phase == PodPhase::Starting && !pod.listed {
             memory.born = Some(now);
+            memory.starting_since.get_or_insert(now);
+        } else if let Some(since) = memory.starting_since.take()
+            && pod.phase == PodPhase::Ready
+        {
+            let took = now.since(since).min(LONGEST_START_UP);
+            let mean = self.start_up.unwrap_or(took).saturating_mul(3);
+            self.start_up = mean.saturating_add(took).checked_div(4);
         }
         if pod.phase == PodPhase::Terminating && memory.draining.is_none() {
             let mut tasks = PerWork::default();
@@ -343,13 +361,40 @@ impl Learner {
         let learned = self.learned(Work::Here(task_type));
         learned.mean().map_or_else(
             || {
-                let assumed = DEFAULT_SERVICE_TIME.min(wait_target).max(learned.mean_age);
+                let of_the_kind = match task_type {
+                    TaskType::Workflow => DEFAULT_WORKFLOW_TASK_TIME,
+                    TaskType::Activity | TaskType::Nexus => DEFAULT_SERVICE_TIME,
+                };
+                let assumed = of_the_kind.min(wait_target).max(learned.mean_age);
                 ServiceTime::Assumed {
                     mean: assumed.max(Duration::from_millis(1)),
                 }
             },
             |mean| ServiceTime::Learned { mean },
         )
+    }
+
+    /// The mean time that recent pods took from the first sight to readiness. `None` = none was
+    /// seen to start.
+    pub(crate) const fn start_up(&self) -> Option<Duration> {
+        self.start_up
+    }
+
+    /// The same, or the time that a pod has been starting by now, if that is more.
+    pub(crate) fn start_up_by(&self, now: Time) -> Option<Duration> {
+        self.start_up.max(self.starting(now).max())
+    }
+
+    /// How long the starting pods have been starting, summed.
+    pub(crate) fn started(&self, now: Time) -> Duration {
+        self.starting(now)
+            .fold(Duration::ZERO, Duration::saturating_add)
+    }
+
+    /// How long each starting pod has been starting.
+    fn starting(&self, now: Time) -> impl Iterator<Item = Duration> {
+        let starting = self.pods.values().filter_map(|pod| pod.starting_since);
+        starting.map(move |since| now.since(since).min(LONGEST_START_UP))
     }
 
     /// Slots per replica, as last reported.

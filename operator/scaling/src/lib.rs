@@ -33,8 +33,10 @@ mod observation;
 mod policy;
 mod reason;
 mod release;
+mod rises;
 mod slots;
 mod stuck;
+mod target;
 mod time;
 mod victims;
 mod worker;
@@ -43,7 +45,7 @@ pub use decide::{decide, initial_replicas, requeue_after};
 pub use decision::{Decision, Inputs, Limited, SampleId};
 pub use demand::{Demand, DemandTerms, Term, TypeDemand};
 pub use history::History;
-pub use learn::{DEFAULT_SERVICE_TIME, ServiceTime};
+pub use learn::{DEFAULT_SERVICE_TIME, DEFAULT_WORKFLOW_TASK_TIME, ServiceTime};
 pub use observation::{
     Backlog, Observation, PerType, PodPhase, PodSlots, Reading, Replicas, SlotSource, Slots,
     TaskType, TypeBacklog, TypeSlots, UnknownReason,

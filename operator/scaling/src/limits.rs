@@ -34,10 +34,20 @@ impl Context<'_> {
             learner: self.history.learner(),
             grace: self.policy.drain_grace_period,
             now: self.now,
-            // Waiting for idle pods costs less than running a fleet of twice the size.
-            drains: wanted.saturating_mul(2) <= self.requested(),
+            drains: self.is_far_too_large(wanted),
         };
         Some(judge.release(&self.observation.replicas, &slots.pods))
+    }
+
+    /// Waiting for idle pods costs less than running a fleet of twice the size that leaves a
+    /// quarter of the slots free. The wait target's own rule may leave none free: `wanted` is
+    /// smaller then.
+    fn is_far_too_large(&self, wanted: u32) -> bool {
+        let (times, of) = match self.policy.target_utilization {
+            Some(_) => (2, 1),
+            None => (8, 3),
+        };
+        wanted.saturating_mul(times) <= self.requested().saturating_mul(of)
     }
 }
 
@@ -77,7 +87,7 @@ impl Number {
 }
 
 /// A demand close to the present size changes nothing. The comparison uses the unrounded demand, as
-/// the HPA does, so it costs at most `tolerance` of the headroom that the utilization leaves.
+/// the HPA does, so it costs at most `tolerance` of the free slots.
 pub(crate) fn tolerance(number: &mut Number, context: &Context<'_>, demand: &Demand) {
     let requested = u128::from(context.requested()).saturating_mul(1000);
     let milli = u128::from(demand.milli);
@@ -96,7 +106,8 @@ pub(crate) fn tolerance(number: &mut Number, context: &Context<'_>, demand: &Dem
 }
 
 /// Up: the smallest recommendation in the scaleUp window. Down: the largest in the scaleDown
-/// window. If the present size lies between the two, it stays.
+/// window, or in a shorter one if the wait target leaves time to start pods again. If the present
+/// size lies between the two, it stays.
 pub(crate) fn stabilization(number: &mut Number, context: &Context<'_>) {
     let behavior = &context.policy.behavior;
     let requested = context.requested();
@@ -113,6 +124,7 @@ pub(crate) fn stabilization(number: &mut Number, context: &Context<'_>) {
         number.at_most(floor, Reason::ScaleUpStabilized);
     } else if recommended < requested {
         let window = behavior.scale_down.stabilization_window;
+        let window = context.history.allowance(context.policy).hold(window);
         let highest = context
             .history
             .highest(window, context.now)

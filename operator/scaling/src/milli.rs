@@ -33,6 +33,11 @@ impl Milli {
         Self(self.0.saturating_mul(u128::from(percent)).div_ceil(100))
     }
 
+    /// The quantity less another; zero if that is larger.
+    pub(crate) const fn less(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
     /// The amount divided by a duration, as a rate per second rounded down.
     pub(crate) fn rate_rounded_down(self, over: Duration) -> Self {
         let rate = self.0.saturating_mul(1000);
@@ -54,6 +59,15 @@ impl Mul<Duration> for Milli {
 
     fn mul(self, time: Duration) -> Self {
         Self(self.0.saturating_mul(at_least_one(time)).div_ceil(1000))
+    }
+}
+
+/// That many times the amount.
+impl Mul for Milli {
+    type Output = Self;
+
+    fn mul(self, times: Self) -> Self {
+        Self(self.0.saturating_mul(times.0).div_ceil(1000))
     }
 }
 

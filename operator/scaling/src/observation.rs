@@ -263,6 +263,8 @@ pub struct Replicas {
     /// The pods are removed from the highest ordinal down, as a StatefulSet does, instead of by
     /// their deletion cost.
     pub by_ordinal: bool,
+    /// How long the fastest of the ready pods took to become ready; `None` = unknown.
+    pub start_up: Option<Duration>,
 }
 
 impl Replicas {

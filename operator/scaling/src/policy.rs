@@ -11,9 +11,9 @@ pub struct Policy {
     pub max: u32,
     /// How long a task may wait in the queue before it starts. Default 5 s; above zero.
     pub queue_wait_target: Duration,
-    /// The target percentage of task slots in use. Default 75; 1 to 100 (values outside are
-    /// clamped).
-    pub target_utilization: u32,
+    /// The target percentage of task slots in use; 1 to 100 (values outside are clamped). Default
+    /// none: the queue-wait target decides how many slots stay free.
+    pub target_utilization: Option<u32>,
     /// Task slots per replica and task type, used only until the workers report their own. Default
     /// 100; at least 1.
     pub slots_per_replica: u32,
@@ -53,7 +53,7 @@ impl Default for Policy {
             min: 0,
             max: 10,
             queue_wait_target: Duration::from_secs(5),
-            target_utilization: 75,
+            target_utilization: None,
             slots_per_replica: 100,
             backlog_per_replica: None,
             polling_interval: Duration::from_secs(5),

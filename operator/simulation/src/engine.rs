@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::time::Duration;
 
 use crate::fleet::{Fleet, PodId, PodState, Running};
 use crate::queue::{Queue, Statistics, Waiting};
@@ -98,6 +99,24 @@ impl Cluster<'_> {
     /// hook inside the server would see. Takes no call.
     pub fn unmatched(&self) -> (u64, Option<Millis>) {
         (self.engine.queue.unmatched, self.engine.queue.unmatched_at)
+    }
+
+    /// The slots in use on ready pods at this moment: what a sum over the workers' own metrics
+    /// shows to those who scrape them. Takes no call to Temporal.
+    pub fn slots_in_use(&self) -> u64 {
+        let fleet = &self.engine.fleet;
+        let ready = fleet
+            .alive
+            .iter()
+            .map(|pod| &fleet.pods[*pod])
+            .filter(|pod| pod.state == PodState::Ready);
+        ready.map(|pod| pod.running.len() as u64).sum()
+    }
+
+    /// How long the ready pods took to become ready, as their own conditions say.
+    pub fn start_up(&self) -> Option<Duration> {
+        let ready = self.engine.fleet.count(PodState::Ready) > 0;
+        ready.then(|| Duration::from_millis(self.engine.setup.start_delay))
     }
 
     /// `spec.replicas`.

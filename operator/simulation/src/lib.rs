@@ -17,6 +17,7 @@
 )]
 
 mod compare;
+pub mod contest;
 mod engine;
 mod fleet;
 mod mixed;

@@ -373,8 +373,8 @@ fn report(mut trace: Trace, queue: Queue, arguments: &Arguments) -> (String, Com
     setup.slots = arguments.slots.unwrap_or(setup.slots);
     let mut text = format!(
         "{}: {}, the last arrival after {}, {} each on average\n\
-         {} to {} replicas of {} slots that start within {}, queueWaitTarget {}, \
-         targetUtilization {} %, drain.gracePeriod {}\n",
+         {} to {} replicas of {} slots that start within {}, queueWaitTarget {}{}, \
+         drain.gracePeriod {}\n",
         trace.name,
         trace.about,
         time(trace.tasks.last().map_or(0, |task| task.arrives)),
@@ -384,7 +384,11 @@ fn report(mut trace: Trace, queue: Queue, arguments: &Arguments) -> (String, Com
         setup.slots,
         arguments.startup,
         DurationString::from(policy.queue_wait_target),
-        policy.target_utilization,
+        policy
+            .target_utilization
+            .map_or_else(String::new, |percent| format!(
+                ", targetUtilization {percent} %"
+            )),
         DurationString::from(policy.drain_grace_period),
     );
     if !queue.schedule.is_empty() {

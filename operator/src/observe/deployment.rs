@@ -44,6 +44,7 @@ pub fn replicas(
             || applying
             || drains_first(deployment, pods),
         by_ordinal: false,
+        start_up: pods.start,
     }
 }
 

@@ -12,6 +12,8 @@ pub fn policy() -> Policy {
     Policy {
         max: 20,
         slots_per_replica: 10,
+        // A fixed share, so that the expected numbers can be computed by hand.
+        target_utilization: Some(75),
         ..Policy::default()
     }
 }
@@ -77,6 +79,8 @@ pub struct TestFleet {
     pub processed: u64,
     /// How many of the last pods are ready but have no fresh heartbeat.
     pub blind: u32,
+    /// How long the pods took to start, as they show it; `None` = unknown.
+    pub start_up: Option<Duration>,
     /// Why the slots are unknown; `None` if they are known.
     pub slots_unknown: Option<UnknownReason>,
     /// The source of the slots.
@@ -100,6 +104,7 @@ impl TestFleet {
             used: Vec::new(),
             processed: 0,
             blind: 0,
+            start_up: None,
             slots_unknown: None,
             source: SlotSource::Heartbeats,
             counts: true,
@@ -185,6 +190,7 @@ impl TestFleet {
             starting: self.unseen.min(self.requested),
             unseen: self.unseen,
             rollout_in_progress: self.rollout,
+            start_up: self.start_up,
             ..Replicas::default()
         };
         Observation {

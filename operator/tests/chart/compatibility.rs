@@ -15,6 +15,11 @@ use crate::objects::{objects, text, title, yaml};
 /// The release with which everything since must stay compatible.
 const LAST: &str = "0.1.0";
 
+/// The API server has written this default into every stored object, so they keep its meaning. Only
+/// new objects get the wait target's own rule.
+const ON_PURPOSE: [&str; 1] =
+    ["TaskQueueWorker.v1alpha1.spec.scaling.targetUtilization: default was 75 and is gone"];
+
 fn frozen() -> PathBuf {
     root().join(format!("tests/fixtures/{LAST}/taskqueue-operator"))
 }
@@ -305,8 +310,7 @@ fn every_object_that_was_valid_in_the_last_release_is_valid_and_means_the_same()
         }
     }
     assert_eq!(
-        found,
-        Vec::<String>::new(),
+        found, ON_PURPOSE,
         "since {LAST}; changes of the CRDs are additions, or another version"
     );
 }

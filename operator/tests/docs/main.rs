@@ -23,8 +23,8 @@ use crate::operations::{
     runbooks, scaling_reasons, top_flags,
 };
 use crate::scaling::{
-    SNAPSHOTS, TRACES, call_budget, defaults, quiet_budget, simulate_flags, simulation_cuts,
-    simulation_summary, simulation_tables, worked_example,
+    SNAPSHOTS, TRACES, call_budget, defaults, quiet_budget, simulate_flags, simulation_contest,
+    simulation_cuts, simulation_summary, simulation_tables, worked_example,
 };
 
 fn root() -> PathBuf {
@@ -56,6 +56,11 @@ fn blocks() -> Vec<(String, String, String)> {
         (BUDGET, "call-budget", call_budget()),
         (BUDGET, "quiet-budget", quiet_budget()),
         ("docs/tuning.md", "defaults", defaults()),
+        (
+            "docs/contest.md",
+            "simulation-contest",
+            simulation_contest(),
+        ),
         (SIMULATION, "simulation-summary", simulation_summary()),
         (SIMULATION, "simulation-tables", simulation_tables()),
         (SIMULATION, "simulation-cuts", simulation_cuts()),

@@ -45,8 +45,8 @@ pub(crate) fn defaults() -> String {
         ),
         (
             "scaling.targetUtilization",
-            policy.target_utilization.to_string(),
-            "A quarter of the slots stays free for the tasks that arrive before the next read.",
+            "not set".to_owned(),
+            "The wait target and the load decide how many slots stay free.",
         ),
         (
             "scaling.slotsPerReplica",
@@ -399,6 +399,12 @@ pub(crate) fn simulation_summary() -> String {
     });
     let names = policies.map(|(_, name)| name);
     rows(&[&["trace"][..], &names].concat(), body)
+}
+
+/// The output of the contest's command, as it was reviewed.
+pub(crate) fn simulation_contest() -> String {
+    let text = read("operator/simulation/examples/contest.txt");
+    format!("```\n{}\n```\n", text.trim())
 }
 
 /// What was cut off, and what it costs that it is not.

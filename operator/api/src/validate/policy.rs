@@ -104,7 +104,7 @@ pub(super) fn resolve(
         ),
         target_utilization: layers
             .number("targetUtilization", 100, findings, |s| s.target_utilization)
-            .unwrap_or(default.target_utilization),
+            .or(default.target_utilization),
         slots_per_replica: layers
             .number("slotsPerReplica", 100_000, findings, |s| {
                 s.slots_per_replica

@@ -130,7 +130,7 @@ fn a_queue_overrides_the_fleet_field_by_field() {
         min: 1,
         max: 2,
         queue_wait_target: seconds(10),
-        target_utilization: 60,
+        target_utilization: Some(60),
         slots_per_replica: 8,
         backlog_per_replica: Some(50),
         polling_interval: seconds(6),

@@ -9,5 +9,6 @@ mod release;
 mod sources;
 mod stuck;
 mod tables;
+mod target;
 mod timelines;
 mod unknown;

@@ -37,7 +37,7 @@ fn rules() -> impl Strategy<Value = ScalingRules> {
 prop_compose! {
     fn policies()(
         (low, high, scheduled_min) in (0..8_u32, 0..30_u32, 0..10_u32),
-        (target, utilization, slots) in (1..60_u64, 1..101_u32, 1..50_u32),
+        (target, utilization, slots) in (1..60_u64, prop::option::of(1..101_u32), 1..50_u32),
         backlog_per_replica in prop::option::of(1..50_u32),
         (cooldown, grace) in (1..120_u64, 1..600_u64),
         (scale_up, scale_down) in (rules(), rules()),
@@ -171,6 +171,7 @@ impl Story {
             unseen: event.unseen,
             rollout_in_progress: event.rollout,
             by_ordinal: event.by_ordinal,
+            start_up: (event.seconds > 20).then(|| Duration::from_secs(event.done)),
         };
         Observation {
             replicas,
@@ -445,7 +446,7 @@ proptest! {
             min: small[2].min(small[3]),
             max: small[3],
             queue_wait_target: duration(1),
-            target_utilization: small[4],
+            target_utilization: Some(small[4]).filter(|percent| *percent > 0),
             slots_per_replica: small[5],
             backlog_per_replica: Some(small[6]),
             cooldown_period: duration(2),

@@ -75,12 +75,20 @@ fn a_decision_contains_demand_limits_reason_and_sentence() {
             nexus: 10,
         },
         mean_slots_in_use_milli: PerType::default(),
-        service_time: PerType::from_fn(|_| ServiceTime::Assumed {
-            mean: DEFAULT_SERVICE_TIME,
-        }),
+        service_time: PerType {
+            workflow: ServiceTime::Assumed {
+                mean: DEFAULT_WORKFLOW_TASK_TIME,
+            },
+            activity: ServiceTime::Assumed {
+                mean: DEFAULT_SERVICE_TIME,
+            },
+            nexus: ServiceTime::Assumed {
+                mean: DEFAULT_SERVICE_TIME,
+            },
+        },
         rates_trusted: false,
         queue_wait_target: Duration::from_secs(5),
-        target_utilization: 75,
+        target_utilization: Some(75),
     };
     assert_eq!(decision.inputs, inputs);
 }
@@ -244,7 +252,7 @@ fn each_task_type_is_counted_separately_and_the_largest_wins() {
     let policy = policy();
     let mut fleet = TestFleet::new(policy, 0);
     let types = PerType {
-        workflow: Some(waiting(50)),
+        workflow: Some(waiting(500)),
         activity: Some(waiting(20)),
         nexus: None,
     };

@@ -1,6 +1,6 @@
-//! The HorizontalPodAutoscaler on an external metric (AverageValue), according to its published
-//! rules: `desired = ceil(metric ÷ target)`, tolerance, behaviour with stabilisation windows and
-//! policies.
+//! The HorizontalPodAutoscaler on external metrics (AverageValue), according to its published
+//! rules: `desired = ceil(metric ÷ target)`, the largest over its metrics, tolerance, behaviour
+//! with stabilisation windows and policies.
 
 use std::collections::VecDeque;
 
@@ -13,8 +13,6 @@ const SYNC: Millis = 15_000;
 /// The rules of the HPA itself, used by [`Hpa`] and by KEDA.
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
-    /// The target metric per replica.
-    pub(super) target: u64,
     pub(super) min: u32,
     pub(super) max: u32,
     /// The window whose largest recommendation counts.
@@ -27,14 +25,8 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    pub(super) fn new(
-        target: u64,
-        (min, max): (u32, u32),
-        down_window: Millis,
-        up_limited: bool,
-    ) -> Self {
+    pub(super) const fn new((min, max): (u32, u32), down_window: Millis, up_limited: bool) -> Self {
         Self {
-            target,
             min,
             max,
             down_window,
@@ -44,15 +36,19 @@ impl Rules {
         }
     }
 
-    /// The desired replicas for this metric.
-    pub(super) fn sync(&mut self, now: Millis, metric: u64, current: u32) -> u32 {
-        let ratio = metric as f64 / (self.target * u64::from(current.max(1))) as f64;
-        let within = current > 0 && (ratio - 1.0).abs() <= 0.1;
-        let raw = if within {
-            current
-        } else {
-            metric.div_ceil(self.target) as u32
-        };
+    /// The desired replicas for these metrics, each with its target per replica.
+    pub(super) fn sync(&mut self, now: Millis, metrics: &[(u64, f64)], current: u32) -> u32 {
+        let desired = metrics.iter().map(|(metric, target)| {
+            let metric = *metric as f64;
+            let ratio = metric / (target * f64::from(current.max(1)));
+            let within = current > 0 && (ratio - 1.0).abs() <= 0.1;
+            if within {
+                current
+            } else {
+                (metric / target).ceil() as u32
+            }
+        });
+        let raw = desired.max().unwrap_or(current);
         self.recommendations.push_back((now, raw));
         let window = self.down_window;
         self.recommendations.retain(|(at, _)| now - at <= window);
@@ -97,23 +93,58 @@ impl Rules {
     }
 }
 
-/// An HPA on the backlog gauge of the server's own metrics, through Prometheus and an adapter. It
-/// cannot scale to zero.
+/// The settings of an HPA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HpaSettings {
+    /// Waiting tasks per replica.
+    pub backlog: u64,
+    /// The percentage of slots in use, as a second metric.
+    pub slots_percent: Option<u32>,
+    /// `scaleDown.stabilizationWindowSeconds`.
+    pub window: Millis,
+}
+
+/// An HPA on the backlog gauge of the server's own metrics, through Prometheus and an adapter, and
+/// on the slots in use if set. It cannot scale to zero.
 #[derive(Debug)]
 pub struct Hpa {
     name: String,
+    settings: HpaSettings,
+    slots: u32,
     rules: Rules,
 }
 
 impl Hpa {
     /// With the defaults of `autoscaling/v2`, and this target backlog per replica.
     pub fn new(target: u64, min: u32, max: u32) -> Self {
-        let name = format!("HPA, {target} per replica");
+        let settings = HpaSettings {
+            backlog: target,
+            slots_percent: None,
+            window: 300_000,
+        };
+        let rules = Rules::new((min.max(1), max), settings.window, true);
         Self {
-            name,
-            rules: Rules::new(target, (min.max(1), max), 300_000, true),
+            name: format!("HPA, {target} per replica"),
+            settings,
+            slots: 1,
+            rules,
         }
     }
+
+    /// With these settings and unlimited growth, for workers of this many slots.
+    pub fn with(settings: HpaSettings, slots: u32, min: u32, max: u32) -> Self {
+        Self {
+            name: "HPA".to_owned(),
+            settings,
+            slots,
+            rules: Rules::new((min.max(1), max), settings.window, false),
+        }
+    }
+}
+
+/// The number of slots that a replica should have in use.
+pub(super) fn slots_per_replica(slots: u32, percent: u32) -> f64 {
+    f64::from(slots) * f64::from(percent) / 100.0
 }
 
 impl Scaler for Hpa {
@@ -127,9 +158,12 @@ impl Scaler for Hpa {
 
     fn wake(&mut self, cluster: &mut Cluster<'_>) -> Action {
         let now = cluster.now();
-        let replicas = self
-            .rules
-            .sync(now, cluster.backlog_gauge(), cluster.requested());
+        let mut metrics = vec![(cluster.backlog_gauge(), self.settings.backlog as f64)];
+        if let Some(percent) = self.settings.slots_percent {
+            let target = slots_per_replica(self.slots, percent);
+            metrics.push((cluster.slots_in_use(), target));
+        }
+        let replicas = self.rules.sync(now, &metrics, cluster.requested());
         Action {
             next: now + SYNC,
             scale: Some(Scale {

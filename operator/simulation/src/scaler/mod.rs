@@ -7,7 +7,7 @@ mod rate_based;
 mod taskqueue;
 
 pub use fixed::Fixed;
-pub use hpa::Hpa;
-pub use keda::Keda;
+pub use hpa::{Hpa, HpaSettings};
+pub use keda::{Keda, KedaSettings};
 pub use rate_based::RateBased;
 pub use taskqueue::TaskQueue;

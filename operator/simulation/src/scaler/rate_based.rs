@@ -2,7 +2,7 @@
 //! capacity of a worker, up on tasks that found no poller, down one worker at a time. It keeps its
 //! own count of workers and sees neither pods nor slots.
 
-use crate::engine::{Action, Cluster, Scale, Scaler};
+use crate::engine::{Action, Cluster, DEFAULT_GRACE, Scale, Scaler};
 use crate::time::Millis;
 
 /// The smoothing factor of the rates.
@@ -23,6 +23,8 @@ const CATCH_UP: f64 = 2.0;
 const MATERIAL_BACKLOG: u64 = 50;
 /// The assumed capacity of a worker before anything has been measured, in tasks per second.
 const INITIAL_CAPACITY: f64 = 2.0;
+/// The target utilisation of a worker.
+const UTILIZATION: f64 = 0.8;
 
 /// The rate-based autoscaler.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct RateBased {
     max: u32,
     rate: f64,
     capacity: f64,
+    utilization: f64,
+    grace: Millis,
     next_poll: Millis,
     up_at: Option<Millis>,
     down_at: Option<Millis>,
@@ -45,10 +49,23 @@ impl RateBased {
             max,
             rate: 0.0,
             capacity: INITIAL_CAPACITY,
+            utilization: UTILIZATION,
+            grace: DEFAULT_GRACE,
             next_poll: 0,
             up_at: None,
             down_at: None,
             seen_unmatched: 0,
+        }
+    }
+
+    /// With this initial capacity of a worker (tasks per second), this target utilisation and this
+    /// termination grace.
+    pub fn with(capacity: f64, utilization: f64, grace: Millis, min: u32, max: u32) -> Self {
+        Self {
+            capacity,
+            utilization,
+            grace,
+            ..Self::new(min, max)
         }
     }
 
@@ -66,7 +83,9 @@ impl RateBased {
         }
         let wanted = self.rate + if statistics.count > 0 { CATCH_UP } else { 0.0 };
         let load = wanted / self.capacity;
-        let desired = (load / 0.8).ceil().max((load + 0.5 * load.sqrt()).ceil()) as u32;
+        let desired = (load / self.utilization)
+            .ceil()
+            .max((load + 0.5 * load.sqrt()).ceil()) as u32;
         desired.min(workers + 4)
     }
 }
@@ -78,6 +97,10 @@ impl Scaler for RateBased {
 
     fn initial_replicas(&self) -> u32 {
         self.min
+    }
+
+    fn grace(&self) -> Millis {
+        self.grace
     }
 
     fn wake(&mut self, cluster: &mut Cluster<'_>) -> Action {

@@ -344,6 +344,7 @@ impl Scaler for TaskQueue {
             ready: count(PodState::Ready),
             starting: count(PodState::Starting),
             terminating: count(PodState::Terminating),
+            start_up: cluster.start_up(),
             ..Replicas::default()
         };
         self.read(cluster);

@@ -6,5 +6,6 @@
 
 mod bar;
 mod before;
+mod contest;
 mod cuts;
 mod traces;

@@ -108,6 +108,7 @@ fn pods_are_counted_by_phase() {
             unseen: 0,
             rollout_in_progress: true,
             by_ordinal: false,
+            start_up: Some(Duration::from_secs(3)),
         }
     );
 }

@@ -1,0 +1,51 @@
+//! How far the load of a queue has lately risen before new pods could help. Pure.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::observation::{PerType, TaskType};
+use crate::time::{Time, millis};
+
+/// A rise is forgotten over this time, evenly.
+const FADES: Duration = Duration::from_mins(15);
+/// The maximum number of readings kept.
+const READINGS: u32 = 32;
+
+/// The recent load, and its largest rise within one reaction time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Rises {
+    /// The load at the readings of the last reaction time, in thousandths of a slot.
+    recent: VecDeque<(Time, PerType<u64>)>,
+    most: PerType<u64>,
+    latest: Option<Time>,
+}
+
+impl Rises {
+    /// Records the load of a new reading.
+    pub(crate) fn observe(&mut self, load: PerType<u64>, reaction: Duration, at: Time) {
+        let oldest = at.minus(reaction);
+        while self.recent.front().is_some_and(|(at, _)| *at < oldest) {
+            self.recent.pop_front();
+        }
+        let passed = millis(at.since(self.latest.unwrap_or(at)));
+        self.latest = Some(at);
+        for task_type in TaskType::ALL {
+            let now = *load.get(task_type);
+            let before = self.recent.iter().map(|(_, load)| *load.get(task_type));
+            let rise = now.saturating_sub(before.min().unwrap_or(now));
+            let most = self.most.get_mut(task_type);
+            let faded = most.saturating_mul(passed).checked_div(millis(FADES));
+            *most = most.saturating_sub(faded.unwrap_or(0)).max(rise);
+        }
+        let spacing = reaction.checked_div(READINGS).unwrap_or_default();
+        let last = self.recent.back().map(|(at, _)| *at);
+        if last.is_none_or(|last| at.since(last) >= spacing) {
+            self.recent.push_back((at, load));
+        }
+    }
+
+    /// The largest recent rise within one reaction time, in thousandths of a slot.
+    pub(crate) const fn most(&self, task_type: TaskType) -> u64 {
+        *self.most.get(task_type)
+    }
+}

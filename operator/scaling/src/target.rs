@@ -1,0 +1,113 @@
+//! What the queue-wait target allows: how many slots stay free, how long a backlog may last, and
+//! how long replicas are kept after their work has gone. Pure, integers only.
+//!
+//! The rule in one sentence: tasks may wait for the target, so a fleet needs free slots only for
+//! what comes faster than new pods can. It replaces a fixed utilisation, unless the user sets one.
+
+use std::time::Duration;
+
+use crate::milli::Milli;
+use crate::policy::Policy;
+
+/// Free slots in percent of the slots in use, if new pods help exactly when the target has passed.
+/// They are proportional to R ÷ W: the longer the target, the fewer.
+const RESERVE_PERCENT: u32 = 8;
+/// The most free slots in percent of those in use: a utilisation of 75 %.
+const MAX_RESERVE_PERCENT: u32 = 33;
+/// The shortest time in which a backlog is cleared, unless the target itself is shorter.
+const MIN_CLEAR_TIME: Duration = Duration::from_secs(10);
+/// The start-up that is assumed until a pod has been seen to start.
+pub(crate) const ASSUMED_START_UP: Duration = Duration::from_secs(5);
+/// How long replicas are kept if the target leaves time to start others.
+const SHORT_HOLD: Duration = Duration::from_secs(30);
+
+/// What the queue-wait target of one queue allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    /// R: from a rise of the load to the first task on a pod that it calls for.
+    pub(crate) reaction: Duration,
+    /// H: within this time the backlog is cleared.
+    pub(crate) horizon: Duration,
+    /// How long a backlog may last: the fleet need not follow the arrivals at once.
+    pub(crate) slack: Duration,
+    /// The user's utilisation in percent, if set.
+    utilization: Option<u32>,
+    wait_target: Duration,
+    half_target: Duration,
+}
+
+impl Allowance {
+    /// `start_up` is the measured time from the request for a pod to its readiness, if known.
+    pub(crate) fn new(policy: &Policy, start_up: Option<Duration>) -> Self {
+        let target = policy.queue_wait_target;
+        let reaction = policy
+            .polling_interval
+            .saturating_add(start_up.unwrap_or(ASSUMED_START_UP));
+        let utilization = policy
+            .target_utilization
+            .map(|percent| percent.clamp(1, 100));
+        let half = target.checked_div(2).unwrap_or_default();
+        let free = utilization.is_none() && start_up.is_some();
+        Self {
+            reaction,
+            horizon: target
+                .saturating_sub(reaction)
+                .max(MIN_CLEAR_TIME)
+                .min(target),
+            slack: if free {
+                half.saturating_sub(reaction)
+            } else {
+                Duration::ZERO
+            },
+            utilization,
+            wait_target: target,
+            half_target: half,
+        }
+    }
+
+    /// Replicas of `slots` slots that have `needed` of them in use, and free ones for the next
+    /// moment: the share that the user has set, or else a share that falls with the target.
+    pub(crate) fn replicas(&self, needed: Milli, slots: Milli) -> Milli {
+        match self.utilization {
+            Some(percent) => needed / slots.percent(percent),
+            None => (needed + self.reserve(needed)) / slots,
+        }
+    }
+
+    /// The same for slots in use, and at least the slots for the next burst, unless the user has
+    /// set a share.
+    pub(crate) fn replicas_in_use(&self, used: Milli, slots: Milli, burst: Milli) -> Milli {
+        let replicas = self.replicas(used, slots);
+        if self.utilization.is_some() || used == Milli::ZERO {
+            replicas
+        } else {
+            replicas.max(burst / slots)
+        }
+    }
+
+    /// 8 % × R ÷ W of the slots in use, at most 33 %.
+    fn reserve(&self, needed: Milli) -> Milli {
+        let reserve = needed.percent(RESERVE_PERCENT) * self.reaction / self.wait_target;
+        reserve.min(needed.percent(MAX_RESERVE_PERCENT))
+    }
+
+    /// The slots for a burst like the largest recent one: what comes within one reaction time R
+    /// may take R + W ÷ 2, because tasks may wait; the other half of the target is left for tasks
+    /// that come unevenly. At most three times the slots in use.
+    pub(crate) fn burst(&self, mean_used: Milli, rise: Milli) -> Milli {
+        let load = (mean_used + rise) * self.reaction;
+        let slots = load / self.reaction.saturating_add(self.half_target);
+        slots.min(mean_used + mean_used + mean_used)
+    }
+
+    /// How long replicas are kept after their work has gone: the user's window, or less if new
+    /// ones would come in time.
+    pub(crate) fn hold(&self, window: Duration) -> Duration {
+        let in_time = self.wait_target >= self.reaction.saturating_mul(2);
+        if self.utilization.is_none() && in_time {
+            window.min(SHORT_HOLD)
+        } else {
+            window
+        }
+    }
+}

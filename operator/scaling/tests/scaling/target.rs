@@ -1,0 +1,240 @@
+//! How many slots stay free: the wait target's own rule, and a fixed share.
+
+use std::time::Duration;
+
+use taskqueue_scaling::*;
+use taskqueue_testkit::test_fleet::{TestFleet, activities, policy, waiting};
+
+/// The in-flight term of four pods of 10 slots that have had 7 in use for twenty minutes.
+fn in_flight(utilization: Option<u32>, target: u64) -> u64 {
+    let policy = Policy {
+        target_utilization: utilization,
+        queue_wait_target: Duration::from_secs(target),
+        ..policy()
+    };
+    let mut fleet = TestFleet::settled(policy, 4, Duration::from_secs(1));
+    let mut decision = None;
+    for _ in 0..240 {
+        fleet.wait(5);
+        fleet.used = vec![7; 4];
+        decision = Some(fleet.reads(TypeBacklog::default()));
+    }
+    let demand = decision.and_then(|decision| decision.demand);
+    let activity = demand.and_then(|demand| demand.types.activity);
+    activity.map_or(0, |activity| activity.terms.in_flight_milli)
+}
+
+/// The drain term of the activities, in thousandths of a replica.
+fn drain(decision: &Decision) -> u64 {
+    let demand = decision.demand.as_ref().map(|demand| &demand.types);
+    let activity = demand.and_then(|types| types.activity.as_ref());
+    activity.map_or(0, |activity| activity.terms.drain_milli)
+}
+
+#[test]
+fn the_longer_tasks_may_wait_the_fewer_slots_stay_free() {
+    let by_target = [5, 30, 600].map(|target| in_flight(None, target));
+    // 28 slots, and 16 %, 2.7 % and 0.14 % of them.
+    assert_eq!(by_target, [3248, 2875, 2804]);
+}
+
+#[test]
+fn a_fixed_share_of_slots_stays_free_whatever_the_target() {
+    let by_target = [5, 30, 600].map(|target| in_flight(Some(75), target));
+    assert_eq!(by_target, [3734; 3]);
+}
+
+#[test]
+fn the_sentence_says_which_rule_applies() {
+    let said = |utilization| {
+        let policy = Policy {
+            target_utilization: utilization,
+            ..policy()
+        };
+        let mut fleet = TestFleet::settled(policy, 4, Duration::from_secs(1));
+        fleet.wait(5);
+        fleet.used = vec![10; 4];
+        let waiting = TypeBacklog {
+            count: 300,
+            ..TypeBacklog::default()
+        };
+        fleet.reads(waiting).sentence()
+    };
+    assert!(said(Some(75)).contains("slots at 75% clear them within the 5s target"));
+    assert!(said(None).contains("slots clear them within the 5s target"));
+}
+
+#[test]
+fn sixty_new_workflows_wake_one_pod_and_sixty_activities_several() {
+    let wakes = |types| {
+        let policy = Policy {
+            target_utilization: None,
+            ..policy()
+        };
+        let mut fleet = TestFleet::new(policy, 0);
+        let backlog = Backlog { sequence: 1, types };
+        let taken_at = fleet.now;
+        let observation = fleet.observation(Reading::Known {
+            value: backlog,
+            taken_at,
+        });
+        fleet.step(&observation).desired
+    };
+    let workflows = PerType {
+        workflow: Some(waiting(60)),
+        ..PerType::default()
+    };
+    let activities = PerType {
+        activity: Some(waiting(60)),
+        ..PerType::default()
+    };
+    assert_eq!([wakes(workflows), wakes(activities)], [1, 7]);
+}
+
+#[test]
+fn no_pod_is_requested_for_tasks_that_are_gone_before_it_is_ready() {
+    // Every slot is taken and 300 tasks wait, but almost 40 tasks end per second and 10 arrive.
+    let asks = |start_up| {
+        let policy = Policy {
+            target_utilization: None,
+            max: 100,
+            ..policy()
+        };
+        let mut fleet = TestFleet::settled(policy, 4, Duration::from_secs(1));
+        fleet.start_up = start_up;
+        fleet.wait(5);
+        fleet.used = vec![10; 4];
+        let waiting = TypeBacklog {
+            count: 300,
+            add_rate_milli: 10_000,
+            dispatch_rate_milli: 10_000,
+            ..TypeBacklog::default()
+        };
+        fleet.reads(waiting).desired
+    };
+    assert!(asks(None) > 4);
+    assert!(asks(Some(Duration::from_secs(1))) > 4);
+    assert_eq!(asks(Some(Duration::from_mins(1))), 4);
+}
+
+#[test]
+fn a_pod_that_has_just_begun_to_start_measures_no_start_up() {
+    let policy = Policy {
+        target_utilization: None,
+        queue_wait_target: Duration::from_secs(30),
+        max: 100,
+        ..policy()
+    };
+    let mut fleet = TestFleet::new(policy, 0);
+    let before = drain(&fleet.reads(waiting(300)));
+    let backlog = activities(2, waiting(300));
+    let taken_at = fleet.now;
+    let mut observation = fleet.observation(Reading::Known {
+        value: backlog,
+        taken_at,
+    });
+    observation.replicas.starting = observation.replicas.ready;
+    observation.replicas.ready = 0;
+    if let Reading::Known { value, .. } = &mut observation.slots {
+        for pod in &mut value.pods {
+            pod.phase = PodPhase::Starting;
+            pod.types = PerType::default();
+        }
+    }
+    assert_eq!(drain(&fleet.step(&observation)), before);
+}
+
+#[test]
+fn a_burst_of_the_past_asks_for_no_more_slots_than_there_are_tasks() {
+    let policy = Policy {
+        target_utilization: None,
+        ..policy()
+    };
+    let mut fleet = TestFleet::settled(policy, 4, Duration::from_secs(1));
+    for used in [1, 10, 0] {
+        for _ in 0..6 {
+            fleet.wait(5);
+            fleet.used = vec![used; usize::try_from(fleet.requested).unwrap()];
+            drop(fleet.reads(TypeBacklog::default()));
+        }
+    }
+    fleet.wait(5);
+    // One task of one second, and 16 % of it: 0.116 replicas of ten slots.
+    assert_eq!(drain(&fleet.reads(waiting(1))), 116);
+}
+
+#[test]
+fn a_limit_of_fairness_keys_feeds_no_more_replicas() {
+    let mut fleet = TestFleet::settled(policy(), 4, Duration::from_secs(1));
+    fleet.wait(5);
+    fleet.used = vec![5; 4];
+    // The queue's own limit is far away; what limits is not reported.
+    let limited = TypeBacklog {
+        count: 5000,
+        age: Duration::from_mins(10),
+        add_rate_milli: 40_000,
+        dispatch_rate_milli: 20_000,
+        rate_limited: true,
+        effective_limit_milli: Some(4_000_000),
+        ..TypeBacklog::default()
+    };
+    let decision = fleet.reads(limited);
+    assert_eq!(
+        (decision.desired, decision.reason),
+        (4, Reason::RateLimited)
+    );
+}
+
+#[test]
+fn a_restarted_operator_keeps_the_pods_that_long_tasks_fill() {
+    let policy = Policy {
+        target_utilization: None,
+        ..policy()
+    };
+    let mut fleet = TestFleet::settled(policy, 3, Duration::from_millis(200));
+    fleet.used = vec![10; 3];
+    fleet.wait(5);
+    drop(fleet.reads(TypeBacklog::default()));
+    // The restart: what was learned is gone, and the tasks still run.
+    fleet.history = History::new();
+    let kept: Vec<u32> = (0..24)
+        .map(|_| fleet.reads_next(TypeBacklog::default()).desired)
+        .collect();
+    assert!(kept.iter().all(|desired| *desired >= 3), "{kept:?}");
+}
+
+#[test]
+fn twelve_tasks_on_workers_without_a_slot_limit_need_a_few_replicas_of_four() {
+    for start_up in [1, 10, 60] {
+        let policy = Policy {
+            target_utilization: None,
+            slots_per_replica: 4,
+            ..policy()
+        };
+        let mut fleet = TestFleet::new(policy, 0);
+        let woken = fleet.reads(waiting(12)).desired;
+        assert!((1..=6).contains(&woken), "{woken}");
+        fleet.start_up = Some(Duration::from_secs(start_up));
+        let mut requested = Vec::new();
+        for sequence in 2..20 {
+            fleet.wait(5);
+            let pods = fleet.requested;
+            fleet.used = (0..pods).map(|pod| (12 + pod) / pods).collect();
+            let backlog = activities(sequence, TypeBacklog::default());
+            let taken_at = fleet.now;
+            let mut observation = fleet.observation(Reading::Known {
+                value: backlog,
+                taken_at,
+            });
+            if let Reading::Known { value, .. } = &mut observation.slots {
+                let activities = value.pods.iter_mut().map(|pod| &mut pod.types.activity);
+                for slots in activities.flatten() {
+                    slots.available = None;
+                }
+            }
+            requested.push(fleet.step(&observation).desired);
+        }
+        let most = requested.iter().max();
+        assert!(most.is_some_and(|most| *most <= 6), "{requested:?}");
+    }
+}

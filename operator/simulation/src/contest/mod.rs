@@ -1,0 +1,12 @@
+//! All policies over many loads and worlds, each policy with one setting for all of them.
+//! Deterministic, no I/O.
+
+mod entrant;
+mod loads;
+mod report;
+mod score;
+
+pub use entrant::{Entrant, Kind, kinds};
+pub use loads::{Half, Load, loads};
+pub use report::{Contest, bounds, search};
+pub use score::{Cell, Conditions, Entry, Place, enter, places};

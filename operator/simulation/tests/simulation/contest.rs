@@ -1,0 +1,54 @@
+//! A short form of the contest: every load of the reported half, one seed. The whole contest is
+//! `cargo run -p taskqueue-simulation --example contest`.
+
+use taskqueue_simulation::contest::{Conditions, Contest, Entrant, Half, enter, places};
+
+#[test]
+fn ours_meets_more_targets_than_every_cheap_rival_and_costs_less_than_every_dear_one() {
+    let conditions = Conditions {
+        seeds: vec![1],
+        ..Conditions::default()
+    };
+    let contest = Contest::run(Half::Reported, &conditions);
+    insta::assert_snapshot!("contest", contest.table());
+    let ours = &contest.ours[0];
+    for rival in &contest.rivals {
+        let dear = ours.cost_ratio(rival) < 0.9;
+        assert!(dear || ours.met() > rival.met(), "{}", contest.table());
+        assert!(ours.cost_ratio(rival) < 1.05, "{}", contest.table());
+    }
+    for ours in &contest.ours {
+        assert!(ours.cells.iter().all(|cell| cell.known == 0));
+    }
+}
+
+#[test]
+fn longer_targets_cost_less_on_loads_of_ten_busy_slots() {
+    let conditions = Conditions {
+        start_ups: vec![3_000],
+        targets: vec![5_000, 30_000, 600_000],
+        seeds: vec![1, 2],
+    };
+    let ours = enter(
+        &Entrant::Ours { heartbeat: 5_000 },
+        Half::Reported,
+        &conditions,
+    );
+    let places = places(Half::Reported, &conditions);
+    let large = ["even", "even, long", "day", "chat", "walk"];
+    let at = |target| {
+        ours.only(&places, |place| {
+            place.target == target && large.contains(&place.load)
+        })
+    };
+    let short = at(5_000);
+    for target in [30_000, 600_000] {
+        let long = at(target);
+        assert_eq!(long.met(), long.cells.len());
+        let ratio = long.cost_ratio(&short);
+        assert!(
+            ratio <= 0.85,
+            "a target of {target} ms costs {ratio} of 5 s"
+        );
+    }
+}

@@ -73,7 +73,7 @@ pub fn requeue_after(
         policy.polling_interval
     };
     let window = policy.behavior.scale_down.stabilization_window;
-    let hold = history.allowance(policy).hold(window);
+    let hold = history.headroom(policy).hold(window);
     let ends = [
         history
             .idle_since()

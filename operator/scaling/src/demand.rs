@@ -10,7 +10,7 @@ use crate::observation::{PerType, RATE_WINDOW, TaskType, TypeBacklog};
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::slots::{Signal, SlotFacts};
-use crate::target::Allowance;
+use crate::target::Headroom;
 
 /// The terms of the demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,7 +105,7 @@ pub(crate) struct QueueFacts {
     pub(crate) requested: u32,
     /// From the request for a pod to its readiness, if it has been measured.
     pub(crate) start_up: Option<Duration>,
-    pub(crate) allowance: Allowance,
+    pub(crate) headroom: Headroom,
     /// How long the starting pods have been starting, summed.
     pub(crate) started: Duration,
     pub(crate) types: PerType<TypeFacts>,
@@ -120,7 +120,7 @@ pub(crate) struct TypeFacts {
     pub(crate) service_time: Duration,
     /// The mean number of slots in use.
     pub(crate) mean_used: Milli,
-    /// The most by which the load has lately risen within one reaction time, in slots.
+    /// The largest recent rise of the load within one reaction time, in slots.
     pub(crate) rise: Milli,
     /// See [`TypeDemand::untaken`].
     pub(crate) untaken: bool,
@@ -179,7 +179,7 @@ struct Formula {
     slots: Milli,
     /// The slots for a burst like the largest recent one.
     burst: Milli,
-    allowance: Allowance,
+    headroom: Headroom,
     /// s: mean service time.
     service_time: Duration,
     /// W: how long a task may wait.
@@ -232,7 +232,7 @@ impl Formula {
             Signal::Missing(_) | Signal::None => (all_slots, Milli::ZERO),
         };
         let slots_per_replica = Milli::whole(learned.slots_per_replica);
-        let allowance = queue.allowance;
+        let headroom = queue.headroom;
         Self {
             backlog: Milli::whole(backlog.count),
             age: backlog.age,
@@ -244,8 +244,8 @@ impl Formula {
             in_work: Milli::whole(in_work),
             all_taken: *slots.all_taken.get(task_type),
             slots: slots_per_replica,
-            burst: allowance.burst(mean_used, learned.rise),
-            allowance,
+            burst: headroom.burst(mean_used, learned.rise),
+            headroom,
             service_time: learned.service_time,
             wait_target: policy.queue_wait_target,
             backlog_per_replica: policy.backlog_per_replica,
@@ -290,7 +290,7 @@ impl Formula {
 
     /// The replicas that have this many slots in use and the reserve free.
     fn replicas(&self, needed: Milli) -> Milli {
-        self.allowance.replicas(needed, self.slots)
+        self.headroom.replicas(needed, self.slots)
     }
 
     /// max( (ū + reserve) ÷ S, burst ÷ S, u ÷ S ) + blind pods, but at most the number of live
@@ -305,8 +305,8 @@ impl Formula {
         } else {
             self.mean_used
         };
-        let allowance = self.allowance;
-        let heard = allowance.replicas_in_use(mean, self.slots, self.burst);
+        let headroom = self.headroom;
+        let heard = headroom.replicas_in_use(mean, self.slots, self.burst);
         let heard = heard.max(self.used / self.slots);
         (heard + self.blind).min(self.live).max(heard)
     }
@@ -323,11 +323,11 @@ impl Formula {
     }
 
     fn clears(&self, backlog: Milli, limit: Option<Milli>) -> Milli {
-        let Allowance { horizon, slack, .. } = self.allowance;
+        let Headroom { horizon, slack, .. } = self.headroom;
         let rate = (self.arrivals * horizon + backlog) / horizon.saturating_add(slack);
         let needed = (limited(rate, limit) * self.service_time).min(self.tasks());
-        let allowance = self.allowance;
-        let burst = allowance.replicas_in_use(needed, self.slots, self.burst);
+        let headroom = self.headroom;
+        let burst = headroom.replicas_in_use(needed, self.slots, self.burst);
         burst.min(self.replicas(self.tasks()))
     }
 

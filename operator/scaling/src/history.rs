@@ -18,7 +18,7 @@ use crate::reason::Reason;
 use crate::rises::Rises;
 use crate::slots::{Signal, SlotFacts, slot_facts};
 use crate::stuck::{Finding, Watch};
-use crate::target::{ASSUMED_START_UP, Allowance};
+use crate::target::{ASSUMED_START_UP, Headroom};
 use crate::time::Time;
 
 /// Slots in use are averaged over this time, as the server averages its rates.
@@ -136,7 +136,7 @@ impl History {
                 self.smooth(observation, &facts);
                 if !repeated && facts.signal == Signal::Known {
                     let load = self.load(policy, value, &facts);
-                    let reaction = self.allowance(policy).reaction;
+                    let reaction = self.headroom(policy).reaction;
                     self.rises.observe(load, reaction, *taken_at);
                 }
                 self.watch_idle(value, *taken_at, &facts);
@@ -397,7 +397,7 @@ impl History {
             rates_trusted: self.rates_trusted(),
             requested: self.sample.map_or(0, |sample| sample.requested),
             start_up: self.learner.start_up().or(self.start_up),
-            allowance: self.allowance(policy),
+            headroom: self.headroom(policy),
             started: self.learner.started(self.latest),
             types: PerType::from_fn(|task_type| TypeFacts {
                 slots_per_replica: self.slots_per_replica(task_type, policy),
@@ -410,7 +410,7 @@ impl History {
     }
 
     /// What the queue's wait target allows, with the start-up that has been measured.
-    pub(crate) fn allowance(&self, policy: &Policy) -> Allowance {
+    pub(crate) fn headroom(&self, policy: &Policy) -> Headroom {
         let measured = self.learner.start_up_by(self.latest);
         let start_up = match self.learner.start_up() {
             Some(_) => measured,
@@ -419,7 +419,7 @@ impl History {
                 .filter(|by_now| *by_now > ASSUMED_START_UP)
                 .max(self.start_up),
         };
-        Allowance::new(policy, start_up)
+        Headroom::new(policy, start_up)
     }
 
     /// The stuck states found up to the last observation.

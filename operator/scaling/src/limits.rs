@@ -124,7 +124,7 @@ pub(crate) fn stabilization(number: &mut Number, context: &Context<'_>) {
         number.at_most(floor, Reason::ScaleUpStabilized);
     } else if recommended < requested {
         let window = behavior.scale_down.stabilization_window;
-        let window = context.history.allowance(context.policy).hold(window);
+        let window = context.history.headroom(context.policy).hold(window);
         let highest = context
             .history
             .highest(window, context.now)

@@ -1,4 +1,4 @@
-//! How far the load of a queue has lately risen before new pods could help. Pure.
+//! How far the load of a queue has recently risen before new pods could help. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //! how long replicas are kept after their work has gone. Pure, integers only.
 //!
 //! The rule in one sentence: tasks may wait for the target, so a fleet needs free slots only for
-//! what comes faster than new pods can. It replaces a fixed utilisation, unless the user sets one.
+//! what comes faster than new pods can. A utilization that the user sets replaces the rule.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::policy::Policy;
 /// Free slots in percent of the slots in use, if new pods help exactly when the target has passed.
 /// They are proportional to R ÷ W: the longer the target, the fewer.
 const RESERVE_PERCENT: u32 = 8;
-/// The most free slots in percent of those in use: a utilisation of 75 %.
+/// The most free slots in percent of those in use: a utilization of 75 %.
 const MAX_RESERVE_PERCENT: u32 = 33;
 /// The shortest time in which a backlog is cleared, unless the target itself is shorter.
 const MIN_CLEAR_TIME: Duration = Duration::from_secs(10);
@@ -23,20 +23,20 @@ const SHORT_HOLD: Duration = Duration::from_secs(30);
 
 /// What the queue-wait target of one queue allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Allowance {
+pub(crate) struct Headroom {
     /// R: from a rise of the load to the first task on a pod that it calls for.
     pub(crate) reaction: Duration,
     /// H: within this time the backlog is cleared.
     pub(crate) horizon: Duration,
     /// How long a backlog may last: the fleet need not follow the arrivals at once.
     pub(crate) slack: Duration,
-    /// The user's utilisation in percent, if set.
+    /// The user's utilization in percent, if set.
     utilization: Option<u32>,
     wait_target: Duration,
     half_target: Duration,
 }
 
-impl Allowance {
+impl Headroom {
     /// `start_up` is the measured time from the request for a pod to its readiness, if known.
     pub(crate) fn new(policy: &Policy, start_up: Option<Duration>) -> Self {
         let target = policy.queue_wait_target;
@@ -92,8 +92,8 @@ impl Allowance {
     }
 
     /// The slots for a burst like the largest recent one: what comes within one reaction time R
-    /// may take R + W ÷ 2, because tasks may wait; the other half of the target is left for tasks
-    /// that come unevenly. At most three times the slots in use.
+    /// may take R + W ÷ 2, because tasks may wait; the rest of the target absorbs uneven arrivals.
+    /// At most three times the slots in use.
     pub(crate) fn burst(&self, mean_used: Milli, rise: Milli) -> Milli {
         let load = (mean_used + rise) * self.reaction;
         let slots = load / self.reaction.saturating_add(self.half_target);

@@ -20,7 +20,7 @@ pub enum Entrant {
     /// The HPA.
     Hpa(HpaSettings),
     /// Temporal's rate-based autoscaler: the initial capacity in tenths of a task per second, and
-    /// the target utilisation in percent.
+    /// the target utilization in percent.
     RateBased(u32, u32),
     /// A fleet of this size.
     Fixed(u32),

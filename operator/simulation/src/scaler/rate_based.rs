@@ -23,7 +23,7 @@ const CATCH_UP: f64 = 2.0;
 const MATERIAL_BACKLOG: u64 = 50;
 /// The assumed capacity of a worker before anything has been measured, in tasks per second.
 const INITIAL_CAPACITY: f64 = 2.0;
-/// The target utilisation of a worker.
+/// The target utilization of a worker.
 const UTILIZATION: f64 = 0.8;
 
 /// The rate-based autoscaler.
@@ -58,7 +58,7 @@ impl RateBased {
         }
     }
 
-    /// With this initial capacity of a worker (tasks per second), this target utilisation and this
+    /// With this initial capacity of a worker (tasks per second), this target utilization and this
     /// termination grace.
     pub fn with(capacity: f64, utilization: f64, grace: Millis, min: u32, max: u32) -> Self {
         Self {

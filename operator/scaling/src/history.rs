@@ -396,7 +396,7 @@ impl History {
             earned: self.sample.map_or(0, |sample| sample.ready),
             rates_trusted: self.rates_trusted(),
             requested: self.sample.map_or(0, |sample| sample.requested),
-            start_up: self.learner.start_up().or(self.start_up),
+            start_up: self.measured_start_up(),
             headroom: self.headroom(policy),
             started: self.learner.started(self.latest),
             types: PerType::from_fn(|task_type| TypeFacts {
@@ -409,17 +409,18 @@ impl History {
         }
     }
 
-    /// What the queue's wait target allows, with the start-up that has been measured.
+    /// What the queue's wait target allows.
     pub(crate) fn headroom(&self, policy: &Policy) -> Headroom {
-        let measured = self.learner.start_up_by(self.latest);
-        let start_up = match self.learner.start_up() {
-            Some(_) => measured,
-            // A pod that is still starting shows only that a start takes at least so long.
-            None => measured
-                .filter(|by_now| *by_now > ASSUMED_START_UP)
-                .max(self.start_up),
-        };
-        Headroom::new(policy, start_up)
+        let measured = self.measured_start_up();
+        // A pod that is still starting shows only that a start takes at least so long.
+        let least = self.learner.longest_start(self.latest);
+        let start_up = measured.unwrap_or(ASSUMED_START_UP).max(least);
+        Headroom::new(policy, start_up, measured.is_some())
+    }
+
+    /// How long recent pods took to start, if any was seen to.
+    fn measured_start_up(&self) -> Option<Duration> {
+        self.learner.start_up().or(self.start_up)
     }
 
     /// The stuck states found up to the last observation.

@@ -380,9 +380,9 @@ impl Learner {
         self.start_up
     }
 
-    /// The same, or the time that a pod has been starting by now, if that is more.
-    pub(crate) fn start_up_by(&self, now: Time) -> Option<Duration> {
-        self.start_up.max(self.starting(now).max())
+    /// The longest time for which a pod that is not ready yet has been starting.
+    pub(crate) fn longest_start(&self, now: Time) -> Duration {
+        self.starting(now).max().unwrap_or_default()
     }
 
     /// How long the starting pods have been starting, summed.

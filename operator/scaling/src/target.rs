@@ -37,24 +37,23 @@ pub(crate) struct Headroom {
 }
 
 impl Headroom {
-    /// `start_up` is the measured time from the request for a pod to its readiness, if known.
-    pub(crate) fn new(policy: &Policy, start_up: Option<Duration>) -> Self {
+    /// `start_up` is the time from the request for a pod to its readiness. Without a user's
+    /// utilization, the target leaves slack if that time has been measured.
+    pub(crate) fn new(policy: &Policy, start_up: Duration, measured: bool) -> Self {
         let target = policy.queue_wait_target;
-        let reaction = policy
-            .polling_interval
-            .saturating_add(start_up.unwrap_or(ASSUMED_START_UP));
+        let reaction = policy.polling_interval.saturating_add(start_up);
         let utilization = policy
             .target_utilization
             .map(|percent| percent.clamp(1, 100));
         let half = target.checked_div(2).unwrap_or_default();
-        let free = utilization.is_none() && start_up.is_some();
+        let may_lag = utilization.is_none() && measured;
         Self {
             reaction,
             horizon: target
                 .saturating_sub(reaction)
                 .max(MIN_CLEAR_TIME)
                 .min(target),
-            slack: if free {
+            slack: if may_lag {
                 half.saturating_sub(reaction)
             } else {
                 Duration::ZERO

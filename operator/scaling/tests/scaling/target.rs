@@ -118,30 +118,43 @@ fn no_pod_is_requested_for_tasks_that_are_gone_before_it_is_ready() {
 }
 
 #[test]
-fn a_pod_that_has_just_begun_to_start_measures_no_start_up() {
+fn a_pod_that_is_still_starting_measures_no_start_up() {
     let policy = Policy {
         target_utilization: None,
-        queue_wait_target: Duration::from_secs(30),
+        queue_wait_target: Duration::from_mins(2),
         max: 100,
         ..policy()
     };
     let mut fleet = TestFleet::new(policy, 0);
     let before = drain(&fleet.reads(waiting(300)));
-    let backlog = activities(2, waiting(300));
-    let taken_at = fleet.now;
-    let mut observation = fleet.observation(Reading::Known {
-        value: backlog,
-        taken_at,
-    });
-    observation.replicas.starting = observation.replicas.ready;
-    observation.replicas.ready = 0;
-    if let Reading::Known { value, .. } = &mut observation.slots {
-        for pod in &mut value.pods {
-            pod.phase = PodPhase::Starting;
-            pod.types = PerType::default();
+    let mut asks_after = |sequence, seconds| {
+        fleet.wait(seconds);
+        let taken_at = fleet.now;
+        let mut observation = fleet.observation(Reading::Known {
+            value: activities(sequence, waiting(300)),
+            taken_at,
+        });
+        observation.replicas.starting = observation.replicas.ready;
+        observation.replicas.ready = 0;
+        if let Reading::Known { value, .. } = &mut observation.slots {
+            for pod in &mut value.pods {
+                *pod = PodSlots {
+                    phase: PodPhase::Starting,
+                    listed: false,
+                    fresh: false,
+                    reported_at: None,
+                    reported_after: None,
+                    types: PerType::default(),
+                    ..pod.clone()
+                };
+            }
         }
-    }
-    assert_eq!(drain(&fleet.step(&observation)), before);
+        drain(&fleet.step(&observation))
+    };
+    assert_eq!(asks_after(2, 0), before);
+    // It takes at least 20 s: there is less time to clear the backlog, and still no slack.
+    let later = asks_after(3, 20);
+    assert!(later > before, "{later} after {before}");
 }
 
 #[test]
@@ -161,6 +174,29 @@ fn a_burst_of_the_past_asks_for_no_more_slots_than_there_are_tasks() {
     fleet.wait(5);
     // One task of one second, and 16 % of it: 0.116 replicas of ten slots.
     assert_eq!(drain(&fleet.reads(waiting(1))), 116);
+}
+
+#[test]
+fn a_burst_of_the_past_asks_for_no_more_slots_than_the_rate_limit_feeds() {
+    let policy = Policy {
+        target_utilization: None,
+        ..policy()
+    };
+    let mut fleet = TestFleet::settled(policy, 4, Duration::from_secs(1));
+    for used in [1, 10] {
+        for _ in 0..6 {
+            fleet.wait(5);
+            fleet.used = vec![used; 4];
+            fleet.processed += 5 * u64::from(used);
+            drop(fleet.reads(TypeBacklog::default()));
+        }
+    }
+    // One task of one second per second. Less than one replica is never asked for.
+    let limited = TypeBacklog {
+        effective_limit_milli: Some(1_000),
+        ..waiting(500)
+    };
+    assert_eq!(drain(&fleet.reads_next(limited)), 1000);
 }
 
 #[test]

@@ -48,8 +48,8 @@ pub struct DemandTerms {
     /// most one slot for every task that is in work, waits, or arrives within one wait target. More
     /// than the requested replicas only for tasks that will still wait when further ones are ready.
     pub drain_milli: u64,
-    /// If the head of the backlog is older than the target and every slot is taken: the replicas
-    /// that were ready at the reading plus one step; otherwise 0.
+    /// If the head of the backlog is older than the target and every slot counts as taken: the
+    /// replicas that were ready at the reading plus one step; otherwise 0.
     pub age_milli: u64,
     /// Backlog ÷ `backlogPerReplica`; 0 if that is not set.
     pub backlog_per_replica_milli: u64,
@@ -173,7 +173,7 @@ struct Formula {
     /// Tasks in work: u, or if the slots are unknown, every slot of the replicas that were ready at
     /// the reading.
     in_work: Milli,
-    /// Whether every slot is taken.
+    /// Whether every slot counts as taken.
     all_taken: bool,
     /// S: slots per replica.
     slots: Milli,

@@ -16,7 +16,7 @@ use crate::observation::{
 use crate::policy::{Policy, StepPolicy};
 use crate::reason::Reason;
 use crate::rises::Rises;
-use crate::slots::{Signal, SlotFacts, slot_facts};
+use crate::slots::{LastSlots, Signal, SlotFacts, slot_facts};
 use crate::stuck::{Finding, Watch};
 use crate::target::{ASSUMED_START_UP, Headroom};
 use crate::time::Time;
@@ -74,6 +74,7 @@ pub struct History {
     rises: Rises,
     /// The start-up that the pods themselves have last shown.
     start_up: Option<Duration>,
+    last_slots: LastSlots,
     /// When the last observation was recorded.
     latest: Time,
     watch: Watch,
@@ -119,6 +120,8 @@ impl History {
         }
         self.latest = self.latest.max(now);
         self.start_up = observation.replicas.start_up.or(self.start_up);
+        let facts = self.slot_facts(observation);
+        self.last_slots.observe(&facts, now);
         match &observation.backlog {
             Reading::Unknown { reason, .. } => {
                 self.failed |= self.sample.is_some() && may_have_restarted(*reason);
@@ -129,7 +132,6 @@ impl History {
                 let repeated = self
                     .sample
                     .is_some_and(|sample| sample.sequence == value.sequence);
-                let facts = self.slot_facts(observation);
                 if !repeated {
                     self.new_sample(policy, value, *taken_at, observation.replicas, &facts);
                 }
@@ -387,7 +389,7 @@ impl History {
 
     /// Sums the slots of an observation that this history has recorded.
     pub(crate) fn slot_facts(&self, observation: &Observation) -> SlotFacts {
-        slot_facts(observation, self.mute())
+        slot_facts(observation, self.mute(), &self.last_slots, self.latest)
     }
 
     /// The facts that the demand takes from earlier readings.

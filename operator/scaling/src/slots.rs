@@ -1,9 +1,15 @@
 //! Sums the slots of the live pods, and tells how reliable the sum is. Pure.
 
+use std::time::Duration;
+
 use crate::observation::{
-    Observation, PerType, PodPhase, PodSlots, Reading, Slots, TaskType, UnknownReason,
+    Observation, PerType, PodPhase, PodSlots, Reading, Slots, TaskType, TypeBacklog, UnknownReason,
 };
 use crate::time::Time;
+
+/// Slots that have been unknown for this long count as taken. A worker sends its first heartbeat,
+/// and a restarted server has all heartbeats again, within a minute.
+const UNKNOWN_TOO_LONG: Duration = Duration::from_mins(2);
 
 /// What is known about the slots in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +29,8 @@ pub(crate) struct SlotFacts {
     pub(crate) signal: Signal,
     /// Slots in use per type, over live pods with a fresh heartbeat.
     pub(crate) used: PerType<u64>,
-    /// Whether every slot of the type is taken, as far as known.
+    /// Whether every slot of the type is taken, or counts as taken because the slots are unknown:
+    /// see [`LastSlots`].
     pub(crate) all_taken: PerType<bool>,
     /// Live pods without a fresh heartbeat.
     pub(crate) blind: u32,
@@ -42,10 +49,51 @@ impl SlotFacts {
     }
 }
 
+/// What is left to judge slots by while they are unknown. They cannot simply count as taken:
+/// whenever two watches are out of step, or new pods have not reported yet, an old backlog would
+/// ask for more pods although others have free slots.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct LastSlots {
+    /// Whether every slot of a type was taken when the slots were last known; `None` = no live
+    /// worker had reported any.
+    all_taken: Option<PerType<bool>>,
+    /// Since when the slots have been unknown.
+    unknown_since: Option<Time>,
+}
+
+impl LastSlots {
+    /// Records what an observation says.
+    pub(crate) fn observe(&mut self, facts: &SlotFacts, now: Time) {
+        if facts.signal == Signal::Known {
+            self.all_taken = (facts.live > facts.blind).then_some(facts.all_taken);
+            self.unknown_since = None;
+        } else {
+            self.unknown_since.get_or_insert(now);
+        }
+    }
+
+    /// Whether every unknown slot of a type counts as taken: as when the slots were last known, or
+    /// if they never were, if workers take tasks at all. After a while they do in any case, because
+    /// workers whose slots are full of long tasks take none.
+    fn count_as_taken(&self, task_type: TaskType, backlog: &TypeBacklog, now: Time) -> bool {
+        let unknown_for = now.since(self.unknown_since.unwrap_or(now));
+        let were_taken = self.all_taken.as_ref().map_or_else(
+            || backlog.dispatch_rate_milli > 0,
+            |taken| *taken.get(task_type),
+        );
+        were_taken || unknown_for >= UNKNOWN_TOO_LONG
+    }
+}
+
 /// Sums the slots, and tells how reliable the sum is.
 ///
 /// `mute`: the workers are assumed never to send heartbeats.
-pub(crate) fn slot_facts(observation: &Observation, mute: bool) -> SlotFacts {
+pub(crate) fn slot_facts(
+    observation: &Observation,
+    mute: bool,
+    last: &LastSlots,
+    now: Time,
+) -> SlotFacts {
     let nothing = SlotFacts {
         signal: Signal::Known,
         used: PerType::default(),
@@ -58,8 +106,17 @@ pub(crate) fn slot_facts(observation: &Observation, mute: bool) -> SlotFacts {
     if observation.replicas.is_zero() {
         return nothing;
     }
+    let backlog = observation.backlog.known().map(|backlog| &backlog.types);
+    let unknown = |signal| SlotFacts {
+        signal,
+        all_taken: PerType::from_fn(|task_type| {
+            let backlog = backlog.and_then(|types| types.get(task_type).as_ref());
+            backlog.is_some_and(|backlog| last.count_as_taken(task_type, backlog, now))
+        }),
+        ..nothing
+    };
     if observation.replicas.unseen > 0 {
-        return missing(UnknownReason::PodsUnseen, nothing);
+        return unknown(Signal::Missing(UnknownReason::PodsUnseen));
     }
     match &observation.slots {
         // The worker list has no heartbeats, or the server does not offer the list. For a while the
@@ -67,27 +124,10 @@ pub(crate) fn slot_facts(observation: &Observation, mute: bool) -> SlotFacts {
         // assumed never to report. The same holds for pods whose metrics have never been read. It
         // never holds for workers that have reported once.
         slots if mute && slots.unknown().is_none_or(UnknownReason::is_silence) => {
-            no_signal(nothing)
+            unknown(Signal::None)
         }
-        Reading::Unknown { reason, .. } => missing(*reason, nothing),
+        Reading::Unknown { reason, .. } => unknown(Signal::Missing(*reason)),
         Reading::Known { value, .. } => sum_slots(value, nothing),
-    }
-}
-
-/// If the slots are unknown, every slot counts as taken.
-fn missing(reason: UnknownReason, nothing: SlotFacts) -> SlotFacts {
-    SlotFacts {
-        signal: Signal::Missing(reason),
-        all_taken: PerType::from_fn(|_| true),
-        ..nothing
-    }
-}
-
-fn no_signal(nothing: SlotFacts) -> SlotFacts {
-    SlotFacts {
-        signal: Signal::None,
-        all_taken: PerType::from_fn(|_| true),
-        ..nothing
     }
 }
 

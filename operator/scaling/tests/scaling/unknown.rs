@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-use taskqueue_testkit::test_fleet::{TestFleet, outcome, policy, waiting};
+use taskqueue_testkit::test_fleet::{TestFleet, outcome, pod, policy, waiting};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -28,10 +28,122 @@ fn full_pods_without_heartbeats_are_not_shrunk_while_tasks_wait() {
 
 #[test]
 fn a_fleet_grows_with_the_age_of_its_backlog_although_the_worker_list_is_refused() {
-    let mut fleet = TestFleet::settled(policy(), 10, SECOND);
-    fleet.slots_unknown = Some(UnknownReason::Throttled);
-    let decision = fleet.reads_next(old(20, 600));
-    assert_eq!(outcome(&decision), (13, "BacklogAge"));
+    // Every slot was taken when the slots were last known.
+    let mut full = TestFleet::settled(policy(), 10, SECOND);
+    full.used = vec![10; 10];
+    let known = outcome(&full.reads_next(old(20, 600)));
+    full.slots_unknown = Some(UnknownReason::Throttled);
+    let unknown = outcome(&full.reads_next(old(20, 600)));
+    assert_eq!(
+        [known, unknown],
+        [(13, "BacklogAge"), (17, "BacklogAge")],
+        "its slots are taken"
+    );
+    // Slots were free then. That is too long ago after two minutes.
+    let mut free = TestFleet::settled(policy(), 10, SECOND);
+    free.slots_unknown = Some(UnknownReason::Throttled);
+    for _ in 0..24 {
+        assert_eq!(free.reads_next(old(20, 600)).desired, 10);
+    }
+    assert_eq!(outcome(&free.reads_next(old(20, 600))), (13, "BacklogAge"));
+}
+
+#[test]
+fn workers_that_have_not_reported_yet_count_as_full_if_they_take_tasks() {
+    let after_two = |dispatch_rate_milli| {
+        let mut fleet = TestFleet::new(policy(), 5);
+        fleet.slots_unknown = Some(UnknownReason::NoHeartbeats);
+        let backlog = TypeBacklog {
+            dispatch_rate_milli,
+            ..old(20, 600)
+        };
+        drop(fleet.reads_next(backlog));
+        outcome(&fleet.reads_next(backlog))
+    };
+    assert_eq!(after_two(4_000), (7, "BacklogAge"));
+    assert_eq!(after_two(0), (5, "WarmingUp"));
+}
+
+/// The sizes of a fleet from zero while 100 workflow tasks wait that no worker takes, and what is
+/// found in the end. Its pods have 1,000 slots and report them from 10 s on. After each scale-in,
+/// one reading comes before the watch on pods agrees with the Deployment.
+fn untaken(routed: Option<bool>) -> (Vec<u32>, Vec<Stuck>) {
+    let mut policy = policy();
+    policy.target_utilization = None;
+    policy.slots_per_replica = 4;
+    policy.behavior.scale_down.stabilization_window = Duration::from_secs(20);
+    let mut fleet = TestFleet::new(policy, 0);
+    let mut started = Vec::new();
+    let mut sizes = Vec::new();
+    for reading in 1..=40 {
+        fleet.wait(5);
+        let backlog = TypeBacklog {
+            pollers: Some(3),
+            routed,
+            ..old(100, 5 * reading)
+        };
+        let types = PerType {
+            workflow: Some(backlog),
+            ..PerType::default()
+        };
+        let mut observation = fleet.observation(Reading::Known {
+            value: Backlog {
+                sequence: reading,
+                types,
+            },
+            taken_at: fleet.now,
+        });
+        let requested = usize::try_from(fleet.requested).unwrap();
+        let removed = started.len().saturating_sub(requested);
+        observation.replicas.unseen = u32::try_from(removed).unwrap();
+        started.resize(requested, reading);
+        let has_reported = |since: &u64| reading >= since + 2;
+        observation.slots = if requested > 0 && !started.iter().any(has_reported) {
+            Reading::Unknown {
+                reason: UnknownReason::NoHeartbeats,
+                since: fleet.now,
+                failures: 0,
+            }
+        } else {
+            let pods = started.iter().enumerate().map(|(index, since)| {
+                let fresh = has_reported(since);
+                let slots = TypeSlots {
+                    used: 0,
+                    available: Some(1000),
+                    processed_total: Some(0),
+                };
+                PodSlots {
+                    fresh,
+                    reported_at: fresh.then_some(fleet.now),
+                    reported_after: fresh.then_some(fleet.now),
+                    types: PerType {
+                        workflow: fresh.then_some(slots),
+                        ..PerType::default()
+                    },
+                    ..pod(&format!("pod-{index}"), 0, fleet.now)
+                }
+            });
+            Reading::Known {
+                value: Slots {
+                    pods: pods.collect(),
+                    ..Slots::default()
+                },
+                taken_at: fleet.now,
+            }
+        };
+        sizes.push(fleet.step(&observation).desired);
+    }
+    sizes.dedup();
+    let found = fleet.history.findings(fleet.now);
+    (sizes, found.into_iter().map(|found| found.kind).collect())
+}
+
+#[test]
+fn a_backlog_that_no_worker_takes_leaves_one_worker_without_a_swing() {
+    // Three pods of four slots, as far as is known; one pod once they report 1,000.
+    assert_eq!(untaken(None), (vec![3, 1], vec![]));
+    let other_version = vec![Stuck::VersionNotCurrent];
+    assert_eq!(untaken(Some(false)), (vec![3, 1], other_version));
 }
 
 #[test]

@@ -80,16 +80,16 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
             .target_utilization
             .map_or_else(String::new, |percent| format!(" at {percent}%")),
     );
-    let target = format!("within the {} target", duration(inputs.queue_wait_target));
+    let target = format!("{} target", duration(inputs.queue_wait_target));
     let waits = match backlog.count {
         0 => format!("no {kind} task waits"),
         1 => format!("1 {kind} task waits"),
         many => format!("{many} {kind} tasks wait"),
     };
-    let (hold, clear) = if wanted == 1 {
-        ("holds", "clears")
+    let (cover, clear) = if wanted == 1 {
+        ("covers", "clears")
     } else {
-        ("hold", "clear")
+        ("cover", "clear")
     };
     let clause = match term {
         Term::InFlight => {
@@ -100,12 +100,13 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
                 pods => format!(" and {} not reporting", count(pods.into(), "pod")),
             };
             let slots_in_use = count(used, &format!("{kind} slot"));
-            let by_target = inputs
-                .target_utilization
-                .map_or_else(|| format!(" {target}"), |_| String::new());
+            let reserve = inputs.target_utilization.map_or_else(
+                || format!(" with the reserve for the {target}"),
+                |_| String::new(),
+            );
             format!(
-                "{slots_in_use} in use ({mean} on average){blind}; {waits}; {per_replica} {hold} \
-                 them{by_target}"
+                "{slots_in_use} in use ({mean} on average){blind}; {waits}; {per_replica} {cover} \
+                 the slots in use{reserve}"
             )
         }
         Term::Drain => {
@@ -120,17 +121,23 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
                 "is assumed to take"
             };
             format!(
-                "{waits}{arrive}; a task {learned} {}; {per_replica} {clear} them {target}",
+                "{waits}{arrive}; a task {learned} {}; {per_replica} {clear} them within the \
+                 {target}",
                 duration(service.mean())
             )
         }
-        Term::Age => format!(
-            "{waits}, the oldest for {} against a target of {}, and every slot of {} is in use; \
-             one step is added",
-            duration(backlog.age),
-            duration(inputs.queue_wait_target),
-            count(inputs.replicas.ready.into(), "ready replica")
-        ),
+        Term::Age => {
+            let ready = count(inputs.replicas.ready.into(), "ready replica");
+            let taken = match inputs.slots_in_use {
+                Ok(_) => format!("every slot of {ready} is in use"),
+                Err(_) => format!("no slot of {ready} is known to be free"),
+            };
+            format!(
+                "{waits}, the oldest for {} against a target of {}, and {taken}; one step is added",
+                duration(backlog.age),
+                duration(inputs.queue_wait_target),
+            )
+        }
         Term::BacklogPerReplica => {
             format!(
                 "{waits}; backlogPerReplica asks for {}",

@@ -101,7 +101,9 @@ async fn a_frozen_leader_is_replaced_within_fifteen_seconds_and_shrinks_no_fleet
         let (frozen, mut took) = freeze(&cluster, &leader).await?;
 
         let order = json!({"total": 100, "card": "tok_delay_8000"});
-        let workflows = cluster.temporal.orders(&queue, 1..9, &order)?;
+        // One worker of four slots needs 48 s for them: most still wait when the next leader, which
+        // takes up to 15 s to take over, has read the queue twice.
+        let workflows = cluster.temporal.orders(&queue, 1..25, &order)?;
         cluster
             .replicas_are("all", "the next leader scales out", |requested, _| {
                 requested > 1

@@ -200,10 +200,12 @@ async fn one_worker_keeps_polling_for_tasks_that_no_worker_takes() {
             ("TEMPORAL_DEPLOYMENT_NAME", deployment.as_str()),
             ("TEMPORAL_WORKER_BUILD_ID", "1"),
         ];
+        // Three workers, as long as nobody knows that one has 1,000 slots. All tasks wait before
+        // the first of them is read.
+        let tasks = cluster.start(&sleeper, "versioned", 100, Duration::from_secs(1))?;
         cluster
             .apply(fleet(&cluster, &sleeper, &env, 4, 10))
             .await?;
-        let tasks = cluster.start(&sleeper, "versioned", 20, Duration::from_secs(1))?;
         cluster
             .replicas_are("all", "the tasks start workers", |_, ready| ready > 1)
             .await?;

@@ -141,15 +141,15 @@ fn volumes(template: &PodTemplateSpec) -> impl Iterator<Item = (String, String)>
             .projected
             .iter()
             .flat_map(|p| p.sources.iter().flatten());
-        let projected = projected.filter_map(|source| source.secret.as_ref());
-        let projected = projected.map(|secret| (secret.name.as_str(), secret.items.as_ref()));
-        let whole = volume.secret.iter();
-        let whole = whole.map(|s| {
-            (
-                s.secret_name.as_deref().unwrap_or_default(),
-                s.items.as_ref(),
-            )
+        let projected = projected.filter_map(|source| {
+            let secret = source.secret.as_ref();
+            let secret = secret.map(|secret| (secret.name.clone(), secret.items.as_ref()));
+            let map = source.config_map.as_ref();
+            let map = map.map(|map| (format!("ConfigMap {}", map.name), map.items.as_ref()));
+            secret.or(map)
         });
+        let whole = volume.secret.iter();
+        let whole = whole.map(|s| (s.secret_name.clone().unwrap_or_default(), s.items.as_ref()));
         let files: Vec<String> = projected
             .chain(whole)
             .map(|(secret, items)| format!("{secret}: {}", files(items)))

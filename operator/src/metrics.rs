@@ -286,6 +286,7 @@ mod tests {
             certificates: vec![CertificateNumbers {
                 certificate: "client",
                 secret: "orders-tls".to_owned(),
+                config_map: String::new(),
                 expires: 1_893_456_000,
             }],
         }
@@ -323,7 +324,7 @@ mod tests {
             format!(
                 "taskqueue_operator_worker_fault_since_timestamp_seconds{{{labels},fault=\"SlotsNeverUsed\",pod=\"payments-1\"}} 1767355200"
             ),
-            "taskqueue_operator_certificate_expiry_timestamp_seconds{namespace=\"shop\",name=\"orders\",certificate=\"client\",secret=\"orders-tls\"} 1893456000".to_owned(),
+            "taskqueue_operator_certificate_expiry_timestamp_seconds{namespace=\"shop\",name=\"orders\",certificate=\"client\",secret=\"orders-tls\",config_map=\"\"} 1893456000".to_owned(),
             "taskqueue_operator_fleet_condition{namespace=\"shop\",name=\"orders\",type=\"Ready\",status=\"True\",reason=\"Ready\"} 1".to_owned(),
         ] {
             assert!(full.lines().any(|l| l == line), "{line} is missing in\n{full}");

@@ -179,8 +179,8 @@ pub async fn observe(
     }
 }
 
-/// Resolves the connection of a fleet. Also returns how soon one of its Secrets must be read again.
-/// A Secret that Temporal may have refused is read more often.
+/// Resolves the connection of a fleet. Also returns how soon one of its Secrets and ConfigMaps
+/// must be read again. One that Temporal may have refused is read more often.
 async fn resolve_connection(
     sources: &Sources<'_>,
     fleet: &Fleet,
@@ -188,7 +188,7 @@ async fn resolve_connection(
     spec: &Connection,
     now: Time,
 ) -> (Result<Usable, NotReady>, Option<Duration>) {
-    let named = !spec.secrets().is_empty();
+    let named = !spec.objects().is_empty();
     let doubtful = named
         && fleet.queues.iter().any(|queue| {
             let reading = sources.readers.reading(owner, &queue.name);

@@ -1,7 +1,7 @@
 {{/* The operator's rights in the namespaces that it watches: the rules of the ClusterRole, or of
      one Role per namespace. Every rule says why it needs each verb; a test rejects a rule without a
-     comment. No wildcard, no delete beyond the kinds that the operator creates, Secrets by get
-     only. The operator never reads CRDs, namespaces and nodes. */}}
+     comment. No wildcard, no delete beyond the kinds that the operator creates, Secrets and
+     ConfigMaps by get only. The operator never reads CRDs, namespaces and nodes. */}}
 {{- define "taskqueue-operator.workloadRules" -}}
 # The resources that users write. get, list, watch: read and follow them. The operator writes only
 # their status.
@@ -51,6 +51,11 @@
 # lists or watches Secrets.
 - apiGroups: [""]
   resources: [secrets]
+  verbs: [get]
+# get, by name only: the certificate authorities that a connection takes from a ConfigMap. The
+# operator never lists or watches ConfigMaps.
+- apiGroups: [""]
+  resources: [configmaps]
   verbs: [get]
 # create: report decisions and their reasons. patch: count a repeated Event instead of creating
 # another.

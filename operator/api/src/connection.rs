@@ -22,6 +22,8 @@ const ADDRESS_RULE: &str = r"self.matches('^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0
 /// The message for an invalid address.
 pub(crate) const ADDRESS_MESSAGE: &str =
     "address must be host:port without a scheme, such as temporal-frontend.temporal.svc:7233";
+/// The message for two sources of the certificate authority.
+pub(crate) const CA_MESSAGE: &str = "set caSecretRef or caConfigMapRef, not both";
 const SERVER_NAME_RULE: &str = "self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')";
 
 /// How to reach a Temporal server and one Temporal namespace in it.
@@ -149,8 +151,13 @@ pub struct CertificateStatus {
     #[serde(rename = "use")]
     pub used_as: String,
 
-    /// The Secret that holds it.
-    pub secret_name: String,
+    /// The Secret that holds it, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<String>,
+
+    /// The ConfigMap that holds it, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_name: Option<String>,
 
     /// The last second at which it is valid.
     #[schemars(schema_with = "schema::time")]
@@ -160,6 +167,11 @@ pub struct CertificateStatus {
 /// TLS towards Temporal. Every part is optional.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.caConfigMapRef) || !has(self.caSecretRef)")
+        .message(CA_MESSAGE)
+        .field_path(".caConfigMapRef")
+)]
 pub struct TlsSpec {
     /// The name that the server's certificate must have, if it differs from the host in address. At
     /// most 253 characters. Default: the host in address.
@@ -172,9 +184,15 @@ pub struct TlsSpec {
     pub server_name: Option<String>,
 
     /// The certificate authority that signed the server's certificate (PEM), from a Secret of this
-    /// Kubernetes namespace. Default: the public certificate authorities.
+    /// Kubernetes namespace. Excludes caConfigMapRef. Default: the public certificate authorities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<CaSecretReference>,
+
+    /// The certificate authority that signed the server's certificate (PEM), from a ConfigMap of
+    /// this Kubernetes namespace, such as a bundle of trust-manager. Excludes caSecretRef. Default:
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_config_map_ref: Option<CaConfigMapReference>,
 
     /// The client certificate and its private key (mTLS): a Secret of type kubernetes.io/tls in
     /// this Kubernetes namespace, with the keys tls.crt and tls.key. Default: none.
@@ -206,6 +224,23 @@ pub struct CaSecretReference {
     pub name: String,
 
     /// The key in the Secret that holds the certificates, PEM. Default: ca.crt.
+    #[serde(default = "default_ca_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
+
+/// A certificate authority in a ConfigMap of the same Kubernetes namespace.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CaConfigMapReference {
+    /// The name of the ConfigMap, in this Kubernetes namespace. Required.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
+    pub name: String,
+
+    /// The key in the ConfigMap that holds the certificates, PEM. Default: ca.crt.
     #[serde(default = "default_ca_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub key: String,

@@ -85,7 +85,7 @@ pub enum ConnectionSource {
     Reference(String),
 }
 
-/// How to reach Temporal, checked. Names Secrets, but does not contain their values.
+/// How to reach Temporal, checked. Names Secrets and ConfigMaps, but does not contain their values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Connection {
     /// host:port.
@@ -104,9 +104,48 @@ pub struct Tls {
     /// The name in the server's certificate, if it differs from the host of the address.
     pub server_name: Option<String>,
     /// The CA certificates; `None` = the public ones.
-    pub ca: Option<SecretKey>,
+    pub ca: Option<ObjectKey>,
     /// The client certificate: a Secret with `tls.crt` and `tls.key`.
     pub client_certificate: Option<String>,
+}
+
+/// The kinds of objects that hold parts of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectKind {
+    /// A Secret.
+    Secret,
+    /// A ConfigMap, for what is not secret.
+    ConfigMap,
+}
+
+impl ObjectKind {
+    /// The name of the resource in the API, as rights name it.
+    pub const fn resource(self) -> &'static str {
+        match self {
+            Self::Secret => "secrets",
+            Self::ConfigMap => "configmaps",
+        }
+    }
+}
+
+impl std::fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+        })
+    }
+}
+
+/// One key of a Secret or a ConfigMap in the namespace of the fleet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// The kind of the object.
+    pub kind: ObjectKind,
+    /// The name of the object.
+    pub name: String,
+    /// The key in it.
+    pub key: String,
 }
 
 /// One key of a Secret in the namespace of the fleet.
@@ -119,24 +158,25 @@ pub struct SecretKey {
 }
 
 impl Connection {
-    /// Every Secret that the connection names, with the keys that it needs from it.
-    pub fn secrets(&self) -> BTreeMap<&str, BTreeSet<&str>> {
-        let mut secrets: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    /// Every Secret and ConfigMap that the connection names, with the keys that it needs from it.
+    pub fn objects(&self) -> BTreeMap<(ObjectKind, &str), BTreeSet<&str>> {
+        let mut objects: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
         let tls = self.tls.as_ref();
-        for SecretKey { secret, key } in tls
-            .and_then(|tls| tls.ca.as_ref())
-            .into_iter()
-            .chain(&self.api_key)
-        {
-            secrets.entry(secret).or_default().insert(key);
+        if let Some(ca) = tls.and_then(|tls| tls.ca.as_ref()) {
+            let object = (ca.kind, ca.name.as_str());
+            objects.entry(object).or_default().insert(&ca.key);
+        }
+        if let Some(SecretKey { secret, key }) = &self.api_key {
+            let object = (ObjectKind::Secret, secret.as_str());
+            objects.entry(object).or_default().insert(key);
         }
         if let Some(secret) = tls.and_then(|tls| tls.client_certificate.as_deref()) {
-            secrets
-                .entry(secret)
+            objects
+                .entry((ObjectKind::Secret, secret))
                 .or_default()
                 .extend([TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY]);
         }
-        secrets
+        objects
     }
 }
 

@@ -128,6 +128,14 @@ reasons! {
     /// Ready is false: a Secret that the connection names has invalid content; the message says
     /// what is wrong.
     SecretInvalid,
+    /// Ready is false: a ConfigMap that the connection names does not exist or lacks the key.
+    ConfigMapNotFound,
+    /// Ready is false: the operator cannot read a ConfigMap that the connection names; it tries
+    /// again.
+    ConfigMapUnavailable,
+    /// Ready is false: a ConfigMap that the connection names has invalid content; the message says
+    /// what is wrong.
+    ConfigMapInvalid,
     /// Ready is false: the TemporalConnection that connectionRef names does not exist.
     ConnectionNotFound,
     /// Ready is false: the TemporalConnection that connectionRef names is invalid.

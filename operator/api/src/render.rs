@@ -9,9 +9,9 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Container, EnvVar, EnvVarSource, KeyToPath, PodTemplateSpec, ProjectedVolumeSource,
-            SecretKeySelector, SecretProjection, SecretVolumeSource, Volume, VolumeMount,
-            VolumeProjection,
+            ConfigMapProjection, Container, EnvVar, EnvVarSource, KeyToPath, PodTemplateSpec,
+            ProjectedVolumeSource, SecretKeySelector, SecretProjection, SecretVolumeSource, Volume,
+            VolumeMount, VolumeProjection,
         },
         policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
     },
@@ -23,8 +23,8 @@ use k8s_openapi::{
 use kube::Resource;
 
 use crate::fleet::{
-    Connection, DisruptionBudget, Fleet, FleetKey, Queue, Strategy, TLS_CERTIFICATE_KEY,
-    TLS_PRIVATE_KEY_KEY, is_zero,
+    Connection, DisruptionBudget, Fleet, FleetKey, ObjectKind, Queue, Strategy,
+    TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY, is_zero,
 };
 use crate::well_known;
 use crate::worker::TaskQueueWorker;
@@ -326,11 +326,12 @@ fn files(connection: &Connection) -> Vec<(&'static str, Volume)> {
     let mut certificates = Vec::new();
     if let Some(tls) = &connection.tls {
         if let Some(ca) = &tls.ca {
-            certificates.push(projection(&ca.secret, &[(&ca.key, CA_FILE)]));
+            certificates.push(projection(ca.kind, &ca.name, &[(&ca.key, CA_FILE)]));
         }
         if let Some(secret) = &tls.client_certificate {
             let keys = [TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY];
-            certificates.push(projection(secret, &keys.map(|key| (key, key))));
+            let files = keys.map(|key| (key, key));
+            certificates.push(projection(ObjectKind::Secret, secret, &files));
         }
     }
     if !certificates.is_empty() {
@@ -363,14 +364,27 @@ fn files(connection: &Connection) -> Vec<(&'static str, Volume)> {
     files
 }
 
-fn projection(secret: &str, keys: &[(&str, &str)]) -> VolumeProjection {
-    VolumeProjection {
-        secret: Some(SecretProjection {
-            name: secret.to_owned(),
-            items: Some(keys.iter().map(|(key, file)| path(key, file)).collect()),
-            optional: None,
-        }),
-        ..VolumeProjection::default()
+fn projection(kind: ObjectKind, name: &str, keys: &[(&str, &str)]) -> VolumeProjection {
+    let name = name.to_owned();
+    let items = Some(keys.iter().map(|(key, file)| path(key, file)).collect());
+    let optional = None;
+    match kind {
+        ObjectKind::Secret => VolumeProjection {
+            secret: Some(SecretProjection {
+                name,
+                items,
+                optional,
+            }),
+            ..VolumeProjection::default()
+        },
+        ObjectKind::ConfigMap => VolumeProjection {
+            config_map: Some(ConfigMapProjection {
+                name,
+                items,
+                optional,
+            }),
+            ..VolumeProjection::default()
+        },
     }
 }
 

@@ -240,6 +240,7 @@ fn every_example_is_accepted() {
         }
     }
     let expected = [
+        ("ca-bundle.yaml", "wishlists", 1, true),
         ("connection.yaml", "carts", 1, true),
         ("connection.yaml", "reviews", 1, true),
         ("long-tasks.yaml", "rendering", 1, false),

@@ -77,6 +77,14 @@ fn no_change_of_a_connection_reaches_a_running_pod_unchecked() {
         let step = first_pass(&connection(pointer, value), running(3));
         assert!(is_untried(&step), "{pointer}: {step:?}");
     }
+    let bundle = changed(|object| {
+        object["spec"]["connection"]["tls"] = json!({
+            "serverName": "temporal.test",
+            "caConfigMapRef": {"name": "ca", "key": "ca.crt"},
+            "clientCertificateSecretRef": {"name": "client"},
+        });
+    });
+    assert!(is_untried(&first_pass(&bundle, running(3))));
     let without = [
         changed(|object| {
             let connection = object["spec"]["connection"].as_object_mut();

@@ -28,8 +28,10 @@ pub struct FleetNumbers {
 pub struct CertificateNumbers {
     /// What it is for: `ca` or `client`.
     pub certificate: &'static str,
-    /// The Secret it is in.
+    /// The Secret it is in; empty if it is in a ConfigMap.
     pub secret: String,
+    /// The ConfigMap it is in; empty if it is in a Secret.
+    pub config_map: String,
     /// The last second at which it is valid, since 1970.
     pub expires: i64,
 }
@@ -258,7 +260,11 @@ fn fleet_series(families: &mut Families, fleet: &OwnerKey, numbers: &FleetNumber
         families.fleet_info.add(&subject, &further, 1.0);
     }
     for certificate in &numbers.certificates {
-        let further = [certificate.certificate, certificate.secret.as_str()];
+        let further = [
+            certificate.certificate,
+            certificate.secret.as_str(),
+            certificate.config_map.as_str(),
+        ];
         let expires = u64::try_from(certificate.expires).unwrap_or(0);
         families
             .certificate

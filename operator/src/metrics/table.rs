@@ -124,9 +124,9 @@ pub const FLEET_INFO: Spec = gauge(
 /// `certificate_expiry_timestamp_seconds`.
 pub const CERTIFICATE_EXPIRY: Spec = gauge(
     "taskqueue_operator_certificate_expiry_timestamp_seconds",
-    &[FLEET[0], FLEET[1], "certificate", "secret"],
+    &[FLEET[0], FLEET[1], "certificate", "secret", "config_map"],
     "Unix time of the earliest expiry of the connection's certificates, by use (ca, client) and \
-     Secret. Absent without certificates.",
+     Secret or ConfigMap. Absent without certificates.",
 );
 /// `desired_replicas`.
 pub const DESIRED: Spec = gauge(

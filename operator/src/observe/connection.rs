@@ -1,5 +1,5 @@
-//! Resolves the connection of a fleet: from its spec or a `TemporalConnection`, with the Secrets it
-//! names.
+//! Resolves the connection of a fleet: from its spec or a `TemporalConnection`, with the Secrets
+//! and ConfigMaps it names.
 //!
 //! Reads only. Anything missing is returned as a not-ready reason, not as an error.
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use kube::Resource as _;
 use kube::runtime::reflector::ObjectRef;
-use taskqueue_api::fleet::{SecretKey, TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY};
+use taskqueue_api::fleet::{ObjectKind, SecretKey, TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY};
 use taskqueue_api::{Connection, ConnectionSource, Fleet, Reason, validate};
 use taskqueue_scaling::Time;
 use taskqueue_temporal::{
@@ -16,14 +16,14 @@ use taskqueue_temporal::{
 
 use crate::caches::{Caches, GuardedConnection};
 use crate::not_ready::NotReady;
-use crate::observe::secrets::Secrets;
+use crate::observe::secrets::{self, Secrets};
 
 /// A usable connection, with the spec it came from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Usable {
-    /// The connection as rendered into pods: with the names of Secrets.
+    /// The connection as rendered into pods: with the names of Secrets and ConfigMaps.
     pub spec: Connection,
-    /// The connection as used by the readers: with the values of Secrets.
+    /// The connection as used by the readers: with their values.
     pub resolved: ResolvedConnection,
 }
 
@@ -80,12 +80,12 @@ fn invalid(source: &ConnectionSource, why: &str) -> NotReady {
     }
 }
 
-/// Reads the Secrets that a connection names in its namespace, and checks the connection.
+/// Reads the Secrets and ConfigMaps that a connection names in its namespace, and checks it.
 /// `doubtful`: Temporal could not be read with this connection lately.
 ///
 /// # Errors
-/// If a Secret is missing, may not be read, or has invalid content, or if the connection itself is
-/// invalid.
+/// If one of them is missing, may not be read, or has invalid content, or if the connection itself
+/// is invalid.
 pub async fn resolve(
     secrets: &Secrets,
     namespace: &str,
@@ -94,27 +94,27 @@ pub async fn resolve(
     doubtful: bool,
     now: Time,
 ) -> Result<Usable, NotReady> {
-    let mut data = BTreeMap::new();
-    for (name, keys) in spec.secrets() {
-        let secret = secrets.read(namespace, name, doubtful, now).await?;
+    let mut data = Values::new();
+    for ((kind, name), keys) in spec.objects() {
+        let values = secrets.read(namespace, (kind, name), doubtful, now).await?;
         for key in keys {
-            let value = secret.get(key).ok_or_else(|| {
+            let value = values.get(key).ok_or_else(|| {
                 NotReady::new(
-                    Reason::SecretNotFound,
+                    secrets::not_found(kind),
                     format!(
-                        "Secret {name} in namespace {namespace} has no key {key}; add it, or \
+                        "{kind} {name} in namespace {namespace} has no key {key}; add it, or \
                          correct the connection"
                     ),
                 )
             })?;
-            data.insert((name.to_owned(), key.to_owned()), value.clone());
+            data.insert((kind, name, key), value.clone());
         }
     }
     let resolved = ResolvedConnection::new(fields(spec, &data)).map_err(|error| {
         match error.part().and_then(|part| place(spec, part)) {
-            Some(place) => NotReady::new(
-                Reason::SecretInvalid,
-                format!("{place} in namespace {namespace}: {error}"),
+            Some((kind, place)) => NotReady::new(
+                secrets::invalid(kind),
+                format!("{kind} {place} in namespace {namespace}: {error}"),
             ),
             None => invalid(source, &error.to_string()),
         }
@@ -125,44 +125,55 @@ pub async fn resolve(
     })
 }
 
-/// The Secret and its key that a part of a connection comes from.
-fn place(spec: &Connection, part: SecretPart) -> Option<String> {
+/// The values that a connection needs, by kind, name and key.
+type Values<'a> = BTreeMap<(ObjectKind, &'a str, &'a str), Vec<u8>>;
+
+/// The object that a part of a connection comes from: its kind, and its name with the key.
+fn place(spec: &Connection, part: SecretPart) -> Option<(ObjectKind, String)> {
     let tls = spec.tls.as_ref();
-    let one = |at: &SecretKey| format!("Secret {}, key {}", at.secret, at.key);
+    let at = |kind, name: &str, key: &str| (kind, format!("{name}, key {key}"));
     let of_client = |key: &str| {
         let secret = tls?.client_certificate.as_deref()?;
-        Some(format!("Secret {secret}, key {key}"))
+        Some(at(ObjectKind::Secret, secret, key))
     };
     match part {
-        SecretPart::CaCertificate => tls?.ca.as_ref().map(one),
+        SecretPart::CaCertificate => {
+            let ca = tls?.ca.as_ref()?;
+            Some(at(ca.kind, &ca.name, &ca.key))
+        }
         SecretPart::ClientCertificate => of_client(TLS_CERTIFICATE_KEY),
         SecretPart::ClientKey => of_client(TLS_PRIVATE_KEY_KEY),
-        SecretPart::ApiKey => spec.api_key.as_ref().map(one),
+        SecretPart::ApiKey => {
+            let SecretKey { secret, key } = spec.api_key.as_ref()?;
+            Some(at(ObjectKind::Secret, secret, key))
+        }
     }
 }
 
-fn fields(spec: &Connection, data: &BTreeMap<(String, String), Vec<u8>>) -> ConnectionFields {
-    let value = |secret: &str, key: &str| {
-        data.get(&(secret.to_owned(), key.to_owned()))
-            .cloned()
-            .unwrap_or_default()
+fn fields(spec: &Connection, data: &Values<'_>) -> ConnectionFields {
+    let value = |kind, name: &str, key: &str| {
+        let value = data.get(&(kind, name, key));
+        value.cloned().unwrap_or_default()
     };
-    let of = |at: &SecretKey| value(&at.secret, &at.key);
+    let secret = |name: &str, key: &str| value(ObjectKind::Secret, name, key);
     ConnectionFields {
         address: spec.address.clone(),
         temporal_namespace: spec.temporal_namespace.clone(),
         tls: spec.tls.as_ref().map(|tls| Tls {
-            ca_pem: tls.ca.as_ref().map(of),
+            ca_pem: tls.ca.as_ref().map(|ca| value(ca.kind, &ca.name, &ca.key)),
             server_name: tls.server_name.clone(),
             client: tls
                 .client_certificate
                 .as_deref()
-                .map(|secret| ClientCertificate {
-                    certificate_pem: value(secret, TLS_CERTIFICATE_KEY),
-                    key_pem: Hidden::new(value(secret, TLS_PRIVATE_KEY_KEY)),
+                .map(|name| ClientCertificate {
+                    certificate_pem: secret(name, TLS_CERTIFICATE_KEY),
+                    key_pem: Hidden::new(secret(name, TLS_PRIVATE_KEY_KEY)),
                 }),
         }),
-        api_key: spec.api_key.as_ref().map(|at| Hidden::new(of(at))),
+        api_key: spec
+            .api_key
+            .as_ref()
+            .map(|at| Hidden::new(secret(&at.secret, &at.key))),
     }
 }
 

@@ -3,18 +3,20 @@
 //! A Secret is read once for all fleets that name it. It is read again after [`FRESH`], and less
 //! often the longer it stays the same; while Temporal cannot be read with it, again after
 //! [`FRESH`]. Anything missing is returned as a not-ready reason. No message contains any part of a
-//! Secret's value: errors that may quote it are dropped where they occur.
+//! Secret's value: errors that may quote it are dropped where they occur. ConfigMaps that a
+//! connection names are read in the same way.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::GetParams;
 use kube::core::Request;
 use kube::{Client, Resource};
 use serde::Deserialize;
+use taskqueue_api::fleet::ObjectKind;
 use taskqueue_api::{Connection, Reason};
 use taskqueue_scaling::Time;
 use tracing::warn;
@@ -32,8 +34,70 @@ const LONGEST: Duration = Duration::from_mins(2);
 /// fail before they reach it.
 const LEAST_WAIT: Duration = Duration::from_secs(1);
 
-/// The values of a Secret by key.
+/// The values of an object by key.
 pub type Data = BTreeMap<String, Vec<u8>>;
+
+/// What a Secret or ConfigMap is found by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ObjectName {
+    kind: ObjectKind,
+    namespace: String,
+    name: String,
+}
+
+impl ObjectName {
+    fn new(namespace: &str, (kind, name): (ObjectKind, &str)) -> Self {
+        Self {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    /// The path of its kind in the API.
+    fn collection(&self) -> String {
+        let namespace = Some(self.namespace.as_str());
+        match self.kind {
+            ObjectKind::Secret => Secret::url_path(&(), namespace),
+            ObjectKind::ConfigMap => ConfigMap::url_path(&(), namespace),
+        }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kind,
+            namespace,
+            name,
+        } = self;
+        write!(f, "{kind} {name} in namespace {namespace}")
+    }
+}
+
+/// The reason for an object that does not exist or lacks a key.
+pub fn not_found(kind: ObjectKind) -> Reason {
+    match kind {
+        ObjectKind::Secret => Reason::SecretNotFound,
+        ObjectKind::ConfigMap => Reason::ConfigMapNotFound,
+    }
+}
+
+/// The reason for an object with invalid content.
+pub fn invalid(kind: ObjectKind) -> Reason {
+    match kind {
+        ObjectKind::Secret => Reason::SecretInvalid,
+        ObjectKind::ConfigMap => Reason::ConfigMapInvalid,
+    }
+}
+
+/// The reason for an object that could not be read.
+fn unavailable(kind: ObjectKind) -> Reason {
+    match kind {
+        ObjectKind::Secret => Reason::SecretUnavailable,
+        ObjectKind::ConfigMap => Reason::ConfigMapUnavailable,
+    }
+}
 
 /// A Secret as last seen.
 #[derive(Clone)]
@@ -69,11 +133,10 @@ impl Kept {
     }
 }
 
-/// Reads Secrets by name and keeps them for a short while.
+/// Reads Secrets and ConfigMaps by name and keeps them for a short while.
 pub struct Secrets {
     client: Client,
-    /// By namespace and name.
-    kept: SharedReads<(String, String), Kept>,
+    kept: SharedReads<ObjectName, Kept>,
 }
 
 impl Secrets {
@@ -85,7 +148,8 @@ impl Secrets {
         }
     }
 
-    /// How soon a Secret of the connection must be read again; `None` if it names none.
+    /// How soon a Secret or ConfigMap of the connection must be read again; `None` if it names
+    /// none.
     pub fn due(
         &self,
         namespace: &str,
@@ -93,44 +157,42 @@ impl Secrets {
         doubtful: bool,
         now: Time,
     ) -> Option<Duration> {
-        let remains = |name: &str| {
-            let key = (namespace.to_owned(), name.to_owned());
+        let remains = |object: (ObjectKind, &str)| {
+            let key = ObjectName::new(namespace, object);
             self.kept.peek(&key, |kept| kept.remains(doubtful, now))
         };
-        let secrets = spec.secrets();
+        let objects = spec.objects();
         // What is being read now will be new.
-        let each = secrets
+        let each = objects
             .into_keys()
-            .map(|name| remains(name).unwrap_or(FRESH));
+            .map(|object| remains(object).unwrap_or(FRESH));
         each.min().map(|due| due.max(LEAST_WAIT))
     }
 
-    /// Returns the values of one Secret, and reads it if they are too old. `doubtful`: Temporal
-    /// could not be read with them lately.
+    /// Returns the values of one Secret or ConfigMap, and reads it if they are too old. `doubtful`:
+    /// Temporal could not be read with them lately.
     ///
     /// # Errors
     /// If it is missing or cannot be read.
     pub async fn read(
         &self,
         namespace: &str,
-        name: &str,
+        object: (ObjectKind, &str),
         doubtful: bool,
         now: Time,
     ) -> Result<Data, NotReady> {
-        let mut slot = self
-            .kept
-            .lock((namespace.to_owned(), name.to_owned()))
-            .await;
+        let object = ObjectName::new(namespace, object);
+        let mut slot = self.kept.lock(object.clone()).await;
         if let Some(kept) = slot.as_ref()
             && !kept.remains(doubtful, now).is_zero()
         {
-            return known(namespace, name, &kept.seen);
+            return known(&object, &kept.seen);
         }
         let before = slot.as_ref();
-        let seen = match self.fetch(namespace, name).await {
+        let seen = match self.fetch(&object).await {
             Ok(data) => SecretState::Present(data),
             Err(Unread::Absent) => SecretState::Absent,
-            Err(why) => unread(namespace, name, &why, before.map(|kept| kept.seen.clone())),
+            Err(why) => unread(&object, &why, before.map(|kept| kept.seen.clone())),
         };
         let same = before.filter(|kept| kept.seen.is_as(&seen));
         let since = same.map_or(now, |kept| kept.since);
@@ -139,14 +201,14 @@ impl Secrets {
             at: now,
             since,
         });
-        known(namespace, name, &kept.seen)
+        known(&object, &kept.seen)
     }
 
-    /// Reads one Secret. Decodes it here, because kube's client logs an answer that it cannot
+    /// Reads one object. Decodes it here, because kube's client logs an answer that it cannot
     /// decode, and its error quotes the value.
-    async fn fetch(&self, namespace: &str, name: &str) -> Result<Data, Unread> {
-        let request = Request::new(Secret::url_path(&(), Some(namespace)))
-            .get(name, &GetParams::default())
+    async fn fetch(&self, object: &ObjectName) -> Result<Data, Unread> {
+        let request = Request::new(object.collection())
+            .get(&object.name, &GetParams::default())
             .map_err(|_| Unread::Absent)?;
         let text = self
             .client
@@ -159,9 +221,7 @@ impl Secrets {
                 kube::Error::FromUtf8(_) => Unread::Undecodable,
                 other => Unread::NoAnswer(kube_error::describe(&other)),
             })?;
-        let secret: Values = serde_json::from_str(&text).map_err(|_| Unread::Undecodable)?;
-        let values = secret.data.unwrap_or_default().into_iter();
-        Ok(values.map(|(key, value)| (key, value.0)).collect())
+        decode(object.kind, &text).map_err(|_| Unread::Undecodable)
     }
 
     /// Drops Secrets that have not been read lately.
@@ -182,10 +242,39 @@ impl SecretState {
     }
 }
 
+/// The values of a Secret or ConfigMap, decoded from JSON.
+fn decode(kind: ObjectKind, text: &str) -> Result<Data, serde_json::Error> {
+    match kind {
+        ObjectKind::Secret => {
+            let secret: SecretValues = serde_json::from_str(text)?;
+            Ok(bytes(secret.data).collect())
+        }
+        ObjectKind::ConfigMap => {
+            let map: ConfigMapValues = serde_json::from_str(text)?;
+            let texts = map.data.unwrap_or_default().into_iter();
+            let texts = texts.map(|(key, text)| (key, text.into_bytes()));
+            Ok(texts.chain(bytes(map.binary_data)).collect())
+        }
+    }
+}
+
+fn bytes(values: Option<BTreeMap<String, ByteString>>) -> impl Iterator<Item = (String, Vec<u8>)> {
+    let values = values.unwrap_or_default().into_iter();
+    values.map(|(key, value)| (key, value.0))
+}
+
 /// The part of a Secret that is decoded.
 #[derive(Deserialize)]
-struct Values {
+struct SecretValues {
     data: Option<BTreeMap<String, ByteString>>,
+}
+
+/// The part of a ConfigMap that is decoded. No key is in both.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ConfigMapValues {
+    data: Option<BTreeMap<String, String>>,
+    binary_data: Option<BTreeMap<String, ByteString>>,
 }
 
 /// Why a Secret was not read.
@@ -211,15 +300,20 @@ impl fmt::Display for Unread {
     }
 }
 
-/// The state of a Secret that cannot be read. Its last values stay in use unless reading is
+/// The state of an object that cannot be read. Its last values stay in use unless reading is
 /// forbidden: an outage of the API server must not cut the connection to Temporal.
-fn unread(namespace: &str, name: &str, why: &Unread, before: Option<SecretState>) -> SecretState {
+fn unread(object: &ObjectName, why: &Unread, before: Option<SecretState>) -> SecretState {
+    let ObjectName {
+        kind,
+        namespace,
+        name,
+    } = object;
     if matches!(why, Unread::Forbidden) {
         return SecretState::Failed(NotReady::new(
             Reason::Forbidden,
             format!(
-                "the operator may not read Secret {name} in namespace {namespace}; grant it the \
-                 verb get on secrets there"
+                "the operator may not read {object}; grant it the verb get on {} there",
+                kind.resource()
             ),
         ));
     }
@@ -227,31 +321,25 @@ fn unread(namespace: &str, name: &str, why: &Unread, before: Option<SecretState>
         Unread::NoAnswer(error) => error.clone(),
         other => other.to_string(),
     };
-    warn!(namespace, name, error, "cannot read a Secret; retrying");
+    warn!(namespace, name, error, "cannot read a {kind}; retrying");
     match before {
         Some(SecretState::Present(data)) => SecretState::Present(data),
         Some(SecretState::Absent | SecretState::Failed(_)) | None => {
             SecretState::Failed(NotReady::new(
-                Reason::SecretUnavailable,
-                format!(
-                    "Secret {name} in namespace {namespace} cannot be read: {why}; the operator \
-                     retries"
-                ),
+                unavailable(*kind),
+                format!("{object} cannot be read: {why}; the operator retries"),
             ))
         }
     }
 }
 
-fn known(namespace: &str, name: &str, seen: &SecretState) -> Result<Data, NotReady> {
+fn known(object: &ObjectName, seen: &SecretState) -> Result<Data, NotReady> {
     match seen {
         SecretState::Present(data) => Ok(data.clone()),
         SecretState::Failed(why) => Err(why.clone()),
         SecretState::Absent => Err(NotReady::new(
-            Reason::SecretNotFound,
-            format!(
-                "there is no Secret {name} in namespace {namespace}; create it, or correct the \
-                 connection"
-            ),
+            not_found(object.kind),
+            format!("there is no {object}; create it, or correct the connection"),
         )),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use taskqueue_api::connection::CertificateStatus;
+use taskqueue_api::fleet::ObjectKind;
 use taskqueue_api::{ConditionType, Connection, Reason};
 use taskqueue_temporal::{CertificateUse, Expiry, expiries};
 
@@ -57,10 +58,14 @@ impl<'a> Certificates<'a> {
 
     /// The numbers for the metric.
     pub fn numbers(&self) -> Vec<CertificateNumbers> {
-        let numbers = |expiry: &Expiry| CertificateNumbers {
-            certificate: expiry.used_as.as_str(),
-            secret: secret(&self.connection.spec, expiry.used_as).to_owned(),
-            expires: expiry.not_after,
+        let numbers = |expiry: &Expiry| {
+            let (secret, config_map) = self.names(expiry);
+            CertificateNumbers {
+                certificate: expiry.used_as.as_str(),
+                secret: secret.unwrap_or_default(),
+                config_map: config_map.unwrap_or_default(),
+                expires: expiry.not_after,
+            }
         };
         self.found.iter().map(numbers).collect()
     }
@@ -70,53 +75,66 @@ impl<'a> Certificates<'a> {
         let mut found: Vec<&Expiry> = self.found.iter().collect();
         found.sort_by_key(|expiry| expiry.not_after);
         let status = |expiry: &Expiry| {
+            let (secret_name, config_map_name) = self.names(expiry);
             Some(CertificateStatus {
                 used_as: expiry.used_as.as_str().to_owned(),
-                secret_name: secret(&self.connection.spec, expiry.used_as).to_owned(),
+                secret_name,
+                config_map_name,
                 not_after: Time(Timestamp::from_second(expiry.not_after).ok()?),
             })
         };
         found.into_iter().filter_map(status).collect()
     }
 
+    /// The name of the Secret, or of the ConfigMap, that holds a certificate.
+    fn names(&self, expiry: &Expiry) -> (Option<String>, Option<String>) {
+        let (kind, name) = object(&self.connection.spec, expiry.used_as);
+        let name = Some(name.to_owned());
+        match kind {
+            ObjectKind::Secret => (name, None),
+            ObjectKind::ConfigMap => (None, name),
+        }
+    }
+
     fn expires(&self, expiry: &Expiry) -> String {
+        let (kind, name) = object(&self.connection.spec, expiry.used_as);
         format!(
-            "the {} expires at {}; renew it in the Secret before that, while the old one is still \
-             valid: the operator uses the new one within about 30s, and the workers get it as a \
-             file",
-            self.which(expiry),
+            "the {} in {kind} {name} expires at {}; renew it in the {kind} before that, while the \
+             old one is still valid: the operator uses the new one within about 30s, and the \
+             workers get it as a file",
+            which(expiry),
             at(expiry)
         )
     }
 
     fn expired(&self, expiry: &Expiry) -> String {
+        let (kind, name) = object(&self.connection.spec, expiry.used_as);
         format!(
-            "the {} expired at {}: new connections to Temporal fail; renew it in the Secret",
-            self.which(expiry),
+            "the {} in {kind} {name} expired at {}: new connections to Temporal fail; renew it in \
+             the {kind}",
+            which(expiry),
             at(expiry)
-        )
-    }
-
-    fn which(&self, expiry: &Expiry) -> String {
-        format!(
-            "{} {:?} in Secret {}",
-            expiry.used_as.describe(),
-            expiry.subject,
-            secret(&self.connection.spec, expiry.used_as)
         )
     }
 }
 
-/// The Secret that holds the certificates of one use.
-fn secret(spec: &Connection, used_as: CertificateUse) -> &str {
+/// A certificate by its use and its subject.
+fn which(expiry: &Expiry) -> String {
+    format!("{} {:?}", expiry.used_as.describe(), expiry.subject)
+}
+
+/// The object that holds the certificates of one use.
+fn object(spec: &Connection, used_as: CertificateUse) -> (ObjectKind, &str) {
     let tls = spec.tls.as_ref();
-    let name = match used_as {
-        CertificateUse::Authority => {
-            tls.and_then(|tls| tls.ca.as_ref().map(|ca| ca.secret.as_str()))
-        }
-        CertificateUse::Client => tls.and_then(|tls| tls.client_certificate.as_deref()),
+    let object = match used_as {
+        CertificateUse::Authority => tls
+            .and_then(|tls| tls.ca.as_ref())
+            .map(|ca| (ca.kind, ca.name.as_str())),
+        CertificateUse::Client => tls
+            .and_then(|tls| tls.client_certificate.as_deref())
+            .map(|secret| (ObjectKind::Secret, secret)),
     };
-    name.unwrap_or_default()
+    object.unwrap_or((ObjectKind::Secret, ""))
 }
 
 fn at(expiry: &Expiry) -> String {

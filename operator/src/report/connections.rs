@@ -66,7 +66,7 @@ impl Facts<'_> {
             Ok(_) => (
                 Status::True,
                 Reason::ConnectionValid,
-                "the connection is valid, and so is every Secret that it names".to_owned(),
+                "the connection is valid, and so is what it names".to_owned(),
             ),
             Err(why) => (Status::False, why.reason, why.message.clone()),
         };
@@ -154,9 +154,12 @@ impl ConnectionReports {
             }
             Err(why) => Err(why),
         };
-        let unknown = resolved
-            .as_ref()
-            .is_err_and(|why| why.reason == Reason::SecretUnavailable);
+        let unknown = resolved.as_ref().is_err_and(|why| {
+            matches!(
+                why.reason,
+                Reason::SecretUnavailable | Reason::ConfigMapUnavailable
+            )
+        });
         if unknown {
             return;
         }

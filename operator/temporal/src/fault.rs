@@ -86,8 +86,8 @@ impl Fault {
                  (basicConstraints CA:FALSE)"
             }
             Self::UnknownIssuer => {
-                "reference the CA that signed it in tls.caSecretRef, or configure the server to \
-                 send its intermediate certificates"
+                "reference the CA that signed it in tls.caSecretRef or tls.caConfigMapRef, or \
+                 configure the server to send its intermediate certificates"
             }
             Self::OtherName => "set tls.serverName to a name in the certificate",
             Self::ServerExpired => "renew the server's certificate",

@@ -178,12 +178,13 @@ fn kustomize_knows_every_reference_of_the_resources() {
 /// Calls `found` with the path of each field that holds the name of an object of the namespace
 /// which Kustomize can generate.
 fn references(schema: &Value, path: &str, found: &mut impl FnMut(&str)) {
-    const REFERENCES: [&str; 12] = [
+    const REFERENCES: [&str; 13] = [
         "connectionRef/name",
         "SecretRef/name",
         "secretRef/name",
         "secretKeyRef/name",
         "configMapRef/name",
+        "ConfigMapRef/name",
         "configMapKeyRef/name",
         "configMap/name",
         "secret/name",

@@ -1,4 +1,4 @@
-//! An API server that has fleets and Secrets, accepts every write, and records it.
+//! An API server that has fleets, Secrets and ConfigMaps, accepts every write, and records it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 const FLEETS: &str = "/apis/taskqueue.dev/v1alpha1/namespaces/shop/taskqueueworkers/";
 const SECRETS: &str = "/api/v1/namespaces/shop/secrets/";
+const CONFIG_MAPS: &str = "/api/v1/namespaces/shop/configmaps/";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
 
 #[derive(Clone)]
@@ -23,6 +24,7 @@ pub(crate) struct Cluster {
 struct Objects {
     fleets: BTreeMap<String, Value>,
     secrets: BTreeMap<String, Value>,
+    config_maps: BTreeMap<String, Value>,
     events: Vec<Value>,
     /// The body of every write.
     written: Vec<String>,
@@ -32,12 +34,14 @@ impl Cluster {
     pub(crate) async fn start(
         fleets: BTreeMap<String, Value>,
         secrets: BTreeMap<String, Value>,
+        config_maps: BTreeMap<String, Value>,
     ) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let objects = Objects {
             fleets,
             secrets,
+            config_maps,
             events: Vec::new(),
             written: Vec::new(),
         };
@@ -145,6 +149,9 @@ impl Objects {
         }
         if let Some(name) = path.strip_prefix(SECRETS) {
             return self.secrets.get(name).cloned();
+        }
+        if let Some(name) = path.strip_prefix(CONFIG_MAPS) {
+            return self.config_maps.get(name).cloned();
         }
         match path.rsplit('/').next()? {
             "taskqueueworkers" => list(self.fleets.values().cloned().collect()),

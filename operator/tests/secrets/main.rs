@@ -1,8 +1,8 @@
 //! Secrets stay secret. Runs the operator's binary between an API server and a Temporal server on
 //! loopback, with Secrets as other tools may leave them: with lost line breaks, with a key in place
-//! of a certificate, with an API key that the server repeats. Searches everything that the operator
-//! writes to Kubernetes, logs at level trace, or prints in `top` and `explain` for any part of
-//! them.
+//! of a certificate, with an API key that the server repeats; and with a key that was put into a
+//! ConfigMap. Searches everything that the operator writes to Kubernetes, logs at level trace, or
+//! prints in `top` and `explain` for any part of them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -183,6 +183,18 @@ async fn no_part_of_a_secret_leaves_the_operator() {
         let tls = json!({"caSecretRef": {"name": "ca", "key": key}});
         fleet(name, &temporal.address, &tls, "api-key")
     };
+    let from_map = |name: &str| {
+        let tls = json!({"caConfigMapRef": {"name": name}});
+        fleet(name, &temporal.address, &tls, "api-key")
+    };
+    let config_maps = [("bundle", &ca), ("misplaced-key", &key)].map(|(name, value)| {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": "shop", "uid": name},
+            "data": {"ca.crt": value},
+        });
+        (name.to_owned(), object)
+    });
     let ca_alone = json!({"caSecretRef": {"name": "ca"}});
     let fleets = [
         with_client("good"),
@@ -192,6 +204,8 @@ async fn no_part_of_a_secret_leaves_the_operator() {
         with_client("cut"),
         with_ca("wrong-ca", "other"),
         with_ca("disguised", "disguised"),
+        from_map("bundle"),
+        from_map("misplaced-key"),
         fleet(
             "broken-api-key",
             &temporal.address,
@@ -199,7 +213,7 @@ async fn no_part_of_a_secret_leaves_the_operator() {
             "broken-api-key",
         ),
     ];
-    let cluster = Cluster::start(fleets.into(), secrets.into()).await;
+    let cluster = Cluster::start(fleets.into(), secrets.into(), config_maps.into()).await;
 
     let dir = tempfile_dir("secrets");
     std::fs::write(dir.join("kubeconfig"), cluster.kubeconfig(TOKEN)).unwrap();
@@ -220,6 +234,9 @@ async fn no_part_of_a_secret_leaves_the_operator() {
         ("wrong-ca", ("Ready", "SecretInvalid")),
         ("disguised", ("ScalingActive", "TemporalAccessDenied")),
         ("broken-api-key", ("Ready", "SecretInvalid")),
+        // The server's certificate was accepted: Temporal saw the call.
+        ("bundle", ("ScalingActive", "TemporalAccessDenied")),
+        ("misplaced-key", ("Ready", "ConfigMapInvalid")),
     ]);
     eventually(
         "every fleet has the condition with its problem",

@@ -79,6 +79,30 @@ fn a_shared_connection_with_a_client_certificate_is_rendered() {
     insta::assert_yaml_snapshot!(render(&fleet, &fleet.queues[0], &connection));
 }
 
+/// A bundle that a tool such as trust-manager distributes is the same file in the pods.
+#[test]
+fn certificate_authorities_of_a_config_map_are_mounted_like_those_of_a_secret() {
+    let rendered = |tls: serde_json::Value| {
+        let mut resource = well_formed();
+        resource["metadata"]["uid"] = json!("u");
+        resource["spec"]["connection"] = json!({"address": "temporal:7233", "tls": tls});
+        let fleet = validate(&serde_json::from_value(resource).unwrap()).unwrap();
+        let deployment = render(&fleet, &fleet.queues[0], inline(&fleet));
+        serde_json::to_value(deployment).unwrap()
+    };
+    let mut of_map = rendered(json!({"caConfigMapRef": {"name": "bundle", "key": "bundle.pem"}}));
+    // After the volume of the template.
+    let source = "/spec/template/spec/volumes/1/projected/sources/0";
+    let items = json!([{"key": "bundle.pem", "path": "ca.crt"}]);
+    assert_eq!(
+        of_map.pointer(source),
+        Some(&json!({"configMap": {"name": "bundle", "items": items}}))
+    );
+    let of_secret = rendered(json!({"caSecretRef": {"name": "bundle", "key": "bundle.pem"}}));
+    *of_map.pointer_mut(source).unwrap() = json!({"secret": {"name": "bundle", "items": items}});
+    assert_eq!(of_map, of_secret);
+}
+
 /// Everything that a user writes around the worker stays as it is and where it is.
 #[test]
 fn the_users_labels_volumes_and_container_order_are_kept() {

@@ -1,7 +1,9 @@
 //! Checks how to reach Temporal. Pure.
 
-use crate::connection::{ADDRESS_MESSAGE, SecretKeyReference, TemporalConnectionSpec};
-use crate::fleet::{Connection, Invalid, SecretKey, Tls};
+use crate::connection::{
+    ADDRESS_MESSAGE, CA_MESSAGE, SecretKeyReference, TemporalConnectionSpec, TlsSpec,
+};
+use crate::fleet::{Connection, Invalid, ObjectKey, ObjectKind, SecretKey, Tls};
 use crate::validate::findings::Findings;
 
 /// Parses the connection at `path`: `spec.connection` of a `TaskQueueWorker`, or `spec` of a
@@ -27,18 +29,19 @@ pub fn connection(spec: &TemporalConnectionSpec, path: &str) -> Result<Connectio
              with the public certificate authorities",
         );
     }
+    let tls = spec.tls.as_ref();
+    if tls.is_some_and(|tls| tls.ca_secret_ref.is_some() && tls.ca_config_map_ref.is_some()) {
+        findings.add(format!("{path}.tls.caConfigMapRef"), CA_MESSAGE);
+    }
     if !findings.0.is_empty() {
         return Err(findings.0);
     }
     Ok(Connection {
         address: spec.address.clone(),
         temporal_namespace: spec.temporal_namespace.clone(),
-        tls: spec.tls.as_ref().map(|tls| Tls {
+        tls: tls.map(|tls| Tls {
             server_name: tls.server_name.clone(),
-            ca: tls.ca_secret_ref.as_ref().map(|ca| SecretKey {
-                secret: ca.name.clone(),
-                key: ca.key.clone(),
-            }),
+            ca: ca(tls),
             client_certificate: tls
                 .client_certificate_secret_ref
                 .as_ref()
@@ -52,6 +55,20 @@ pub fn connection(spec: &TemporalConnectionSpec, path: &str) -> Result<Connectio
                 key: key.clone(),
             }),
     })
+}
+
+/// The object with the CA certificates: at most one of the two references is set.
+fn ca(tls: &TlsSpec) -> Option<ObjectKey> {
+    let key = |kind, name: &String, key: &String| ObjectKey {
+        kind,
+        name: name.clone(),
+        key: key.clone(),
+    };
+    let secret = tls.ca_secret_ref.as_ref();
+    let config_map = tls.ca_config_map_ref.as_ref();
+    secret
+        .map(|ca| key(ObjectKind::Secret, &ca.name, &ca.key))
+        .or_else(|| config_map.map(|ca| key(ObjectKind::ConfigMap, &ca.name, &ca.key)))
 }
 
 fn check_address(address: &str) -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! What is accepted, what it becomes, and what is refused with which messages.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::EnvVar;
@@ -12,7 +13,8 @@ use taskqueue_testkit::malformed::well_formed;
 
 use super::validate;
 use crate::fleet::{
-    Connection, ConnectionSource, DisruptionBudget, FleetKey, SecretKey, Tls, WorkerPods,
+    Connection, ConnectionSource, DisruptionBudget, FleetKey, ObjectKey, ObjectKind, SecretKey,
+    Tls, WorkerPods,
 };
 use crate::worker::TaskQueueWorker;
 
@@ -241,7 +243,7 @@ fn the_defaults_of_the_schema_are_those_of_the_policy() {
 }
 
 #[test]
-fn a_connection_names_the_secrets_it_needs() {
+fn a_connection_names_the_secrets_and_config_maps_it_needs() {
     let fleet = validate(&worker(|resource| {
         resource["spec"]["connection"] = json!({
             "address": "temporal:7233",
@@ -255,7 +257,7 @@ fn a_connection_names_the_secrets_it_needs() {
         });
     }))
     .unwrap();
-    let ConnectionSource::Inline(connection) = fleet.connection else {
+    let ConnectionSource::Inline(mut connection) = fleet.connection else {
         panic!("not inline")
     };
     let key = |secret: &str, key: &str| SecretKey {
@@ -269,20 +271,54 @@ fn a_connection_names_the_secrets_it_needs() {
             temporal_namespace: "shop".to_owned(),
             tls: Some(Tls {
                 server_name: Some("temporal.example".to_owned()),
-                ca: Some(key("ca", "ca.crt")),
+                ca: Some(ObjectKey {
+                    kind: ObjectKind::Secret,
+                    name: "ca".to_owned(),
+                    key: "ca.crt".to_owned(),
+                }),
                 client_certificate: Some("client".to_owned()),
             }),
             api_key: Some(key("ca", "api")),
         }
     );
     assert_eq!(
-        connection.secrets(),
+        connection.objects(),
+        BTreeMap::from([
+            (
+                (ObjectKind::Secret, "ca"),
+                BTreeSet::from(["api", "ca.crt"])
+            ),
+            (
+                (ObjectKind::Secret, "client"),
+                BTreeSet::from(["tls.crt", "tls.key"])
+            ),
+        ])
+    );
+    // A Secret and a ConfigMap of one name are two objects.
+    connection.tls.as_mut().unwrap().ca.as_mut().unwrap().kind = ObjectKind::ConfigMap;
+    let keys = |object| connection.objects().remove(&object);
+    assert_eq!(
         [
-            ("ca", ["api", "ca.crt"].into_iter().collect()),
-            ("client", ["tls.crt", "tls.key"].into_iter().collect()),
+            keys((ObjectKind::Secret, "ca")),
+            keys((ObjectKind::ConfigMap, "ca"))
+        ],
+        [
+            Some(BTreeSet::from(["api"])),
+            Some(BTreeSet::from(["ca.crt"]))
         ]
-        .into_iter()
-        .collect()
+    );
+}
+
+/// The API server refuses it; an object of before that rule is a mistake too.
+#[test]
+fn certificate_authorities_come_from_one_object() {
+    let refused = refusals(|resource| {
+        resource["spec"]["connection"]["tls"] =
+            json!({"caSecretRef": {"name": "ca"}, "caConfigMapRef": {"name": "ca"}});
+    });
+    assert_eq!(
+        refused,
+        ["spec.connection.tls.caConfigMapRef: set caSecretRef or caConfigMapRef, not both"]
     );
 }
 

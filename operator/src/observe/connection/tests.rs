@@ -5,7 +5,7 @@ mod often;
 use k8s_openapi::ByteString;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use taskqueue_api::fleet::Tls as SpecTls;
+use taskqueue_api::fleet::{ObjectKey, Tls as SpecTls};
 use taskqueue_testkit::exposure::exposed;
 
 use super::*;
@@ -48,10 +48,19 @@ fn at(secret: &str, key: &str) -> SecretKey {
     }
 }
 
+/// The key `ca.crt` of the object `ca`.
+fn ca(kind: ObjectKind) -> ObjectKey {
+    ObjectKey {
+        kind,
+        name: "ca".to_owned(),
+        key: "ca.crt".to_owned(),
+    }
+}
+
 /// A connection with every possible credential, in the Secrets `ca`, `client` and `key`.
 fn complete() -> Connection {
     let tls = SpecTls {
-        ca: Some(at("ca", "ca.crt")),
+        ca: Some(ca(ObjectKind::Secret)),
         client_certificate: Some("client".to_owned()),
         server_name: None,
     };
@@ -173,7 +182,7 @@ async fn an_invalid_address_is_a_mistake_in_the_spec_and_not_in_a_secret() {
 async fn a_secret_that_was_not_read_is_not_missing() {
     let spec = with_tls(
         SpecTls {
-            ca: Some(at("ca", "ca.crt")),
+            ca: Some(ca(ObjectKind::Secret)),
             client_certificate: None,
             server_name: None,
         },
@@ -218,6 +227,78 @@ async fn a_secret_that_was_not_read_is_not_missing() {
         let (client, _) = api(move |_| (code, answer.clone()));
         let told = of_fleet(&Secrets::new(client), &simple(), &spec, false, NOW).await;
         assert_eq!(told.unwrap_err(), NotReady::new(reason, why));
+    }
+}
+
+/// A ConfigMap as the API server returns it, with `key` holding `value`.
+fn config_map(field: &str, key: &str, value: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca", "namespace": "shop"},
+        field: {key: value},
+    })
+}
+
+#[tokio::test]
+async fn certificate_authorities_of_a_config_map_are_used_or_reported_with_it() {
+    let spec = with_tls(
+        SpecTls {
+            ca: Some(ca(ObjectKind::ConfigMap)),
+            ..SpecTls::default()
+        },
+        None,
+    );
+    let resolved = |code, answer: Value| {
+        let spec = spec.clone();
+        async move {
+            let (client, log) = api(move |_| (code, answer.clone()));
+            let resolved = of_fleet(&Secrets::new(client), &simple(), &spec, false, NOW).await;
+            assert_eq!(log.lines(), ["GET /api/v1/namespaces/shop/configmaps/ca"]);
+            resolved
+        }
+    };
+    let (certificate, _) = issued();
+    let used = resolved(200, config_map("data", "ca.crt", &certificate)).await;
+    let tls = used.unwrap().resolved.tls().cloned().unwrap();
+    assert_eq!(tls.ca_pem, Some(certificate.into_bytes()));
+    for (code, answer, reason, why) in [
+        (
+            404,
+            failure(404, "NotFound", "not found"),
+            Reason::ConfigMapNotFound,
+            "there is no ConfigMap ca in namespace shop; create it, or correct the connection",
+        ),
+        (
+            200,
+            config_map("data", "ca-bundle.crt", "x"),
+            Reason::ConfigMapNotFound,
+            "ConfigMap ca in namespace shop has no key ca.crt; add it, or correct the connection",
+        ),
+        // The Role of an earlier version.
+        (
+            403,
+            failure(403, "Forbidden", "no"),
+            Reason::Forbidden,
+            "the operator may not read ConfigMap ca in namespace shop; grant it the verb get on \
+             configmaps there",
+        ),
+        (
+            503,
+            failure(503, "ServiceUnavailable", "etcd is away"),
+            Reason::ConfigMapUnavailable,
+            "ConfigMap ca in namespace shop cannot be read: the API server answered HTTP 503; the \
+             operator retries",
+        ),
+        // Base64 of "x", which is no PEM.
+        (
+            200,
+            config_map("binaryData", "ca.crt", "eA=="),
+            Reason::ConfigMapInvalid,
+            "ConfigMap ca, key ca.crt in namespace shop: the CA certificate contains no PEM block; \
+             its first line must begin with -----BEGIN",
+        ),
+    ] {
+        let why = NotReady::new(reason, why);
+        assert_eq!(resolved(code, answer).await.unwrap_err(), why);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is reported long before, shortly before and after a certificate expires.
 
 use rcgen::{CertificateParams, DnType, KeyPair};
-use taskqueue_api::fleet::{SecretKey, Tls};
+use taskqueue_api::fleet::{ObjectKey, Tls};
 use taskqueue_temporal::{ConnectionFields, ResolvedConnection};
 
 use super::*;
@@ -10,7 +10,7 @@ use crate::testing::{simple, usable};
 const WEEK: Duration = Duration::from_hours(7 * 24);
 
 /// A connection whose CA certificate expires at the beginning of 2030.
-fn connection() -> Usable {
+fn connection(kind: ObjectKind) -> Usable {
     let mut params = CertificateParams::default();
     params
         .distinguished_name
@@ -21,8 +21,9 @@ fn connection() -> Usable {
     let plain = usable(&simple());
     let spec = Connection {
         tls: Some(Tls {
-            ca: Some(SecretKey {
-                secret: "temporal-ca".to_owned(),
+            ca: Some(ObjectKey {
+                kind,
+                name: "temporal-ca".to_owned(),
                 key: "ca.crt".to_owned(),
             }),
             ..Tls::default()
@@ -45,7 +46,7 @@ fn connection() -> Usable {
 }
 
 fn condition(now: &str) -> (&'static str, &'static str, String) {
-    let connection = connection();
+    let connection = connection(ObjectKind::Secret);
     let certificates = Certificates::of(&connection, now.parse().unwrap());
     let draft = certificates.draft(WEEK).unwrap();
     (draft.status.as_str(), draft.reason.as_str(), draft.message)
@@ -85,11 +86,39 @@ fn a_connection_without_certificates_reports_nothing() {
     assert_eq!(none.draft(WEEK), None);
     assert_eq!(none.numbers(), []);
     assert_eq!(
-        Certificates::of(&connection(), now).numbers(),
+        Certificates::of(&connection(ObjectKind::Secret), now).numbers(),
         [CertificateNumbers {
             certificate: "ca",
             secret: "temporal-ca".to_owned(),
+            config_map: String::new(),
             expires: 1_893_456_000,
         }]
+    );
+}
+
+#[test]
+fn a_certificate_in_a_config_map_is_reported_with_that() {
+    let now = "2030-01-01T00:00:01Z".parse().unwrap();
+    let connection = connection(ObjectKind::ConfigMap);
+    let certificates = Certificates::of(&connection, now);
+    assert_eq!(
+        certificates.draft(WEEK).unwrap().message,
+        "the CA certificate \"CN=shop CA\" in ConfigMap temporal-ca expired at \
+         2030-01-01T00:00:00Z: new connections to Temporal fail; renew it in the ConfigMap"
+    );
+    assert_eq!(
+        certificates.numbers(),
+        [CertificateNumbers {
+            certificate: "ca",
+            secret: String::new(),
+            config_map: "temporal-ca".to_owned(),
+            expires: 1_893_456_000,
+        }]
+    );
+    assert_eq!(
+        serde_json::to_value(certificates.statuses()).unwrap(),
+        serde_json::json!([{
+            "use": "ca", "configMapName": "temporal-ca", "notAfter": "2030-01-01T00:00:00Z",
+        }])
     );
 }

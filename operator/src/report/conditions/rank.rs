@@ -13,7 +13,10 @@ pub(super) fn ready(reason: Reason) -> u8 {
         | Reason::ConnectionUntried
         | Reason::SecretNotFound
         | Reason::SecretUnavailable
-        | Reason::SecretInvalid => 2,
+        | Reason::SecretInvalid
+        | Reason::ConfigMapNotFound
+        | Reason::ConfigMapUnavailable
+        | Reason::ConfigMapInvalid => 2,
         Reason::ApplyFailed | Reason::NameConflict | Reason::TargetNotFound => 3,
         Reason::QueueConflict | Reason::ScalerConflict => 4,
         Reason::WebhookUnavailable => 5,

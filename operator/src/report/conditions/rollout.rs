@@ -156,6 +156,8 @@ fn waits_for_a_person(condition: &ConditionBuilder, queues: &[QueueFacts<'_>]) -
         Reason::InvalidSpec
         | Reason::SecretNotFound
         | Reason::SecretInvalid
+        | Reason::ConfigMapNotFound
+        | Reason::ConfigMapInvalid
         | Reason::ConnectionNotFound
         | Reason::ConnectionInvalid
         | Reason::ConnectionUntried

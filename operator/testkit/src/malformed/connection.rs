@@ -56,6 +56,17 @@ pub(super) const INLINE: &[Mistake] = &[
         &["spec.connection.apiKeySecretRef.key: Required value"],
     ),
     (
+        "certificate authorities from a Secret and from a ConfigMap",
+        &[(
+            "/spec/connection/tls",
+            r#"{"caSecretRef": {"name": "ca"}, "caConfigMapRef": {"name": "ca"}}"#,
+        )],
+        &[
+            "spec.connection.tls.caConfigMapRef",
+            "set caSecretRef or caConfigMapRef, not both",
+        ],
+    ),
+    (
         "an empty Temporal namespace",
         &[("/spec/connection/temporalNamespace", r#""""#)],
         &["spec.connection.temporalNamespace"],

@@ -119,7 +119,9 @@ fn variables(template: &PodTemplateSpec) -> impl Iterator<Item = (String, String
     let variables = worker.flat_map(|worker| worker.env.iter().flatten());
     let ours = variables.filter(move |variable| {
         let name = variable.name.as_str();
-        well_known::RESERVED_VARIABLES.contains(&name) && !others.contains(&name)
+        let of_connection = well_known::RESERVED_VARIABLES.contains(&name)
+            || well_known::PROXY_VARIABLES.contains(&name);
+        of_connection && !others.contains(&name)
     });
     ours.map(|variable| {
         let from = variable.value_from.as_ref();

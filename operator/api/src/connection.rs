@@ -22,6 +22,9 @@ const ADDRESS_RULE: &str = r"self.matches('^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0
 /// The message for an invalid address.
 pub(crate) const ADDRESS_MESSAGE: &str =
     "address must be host:port without a scheme, such as temporal-frontend.temporal.svc:7233";
+/// The message for an invalid address of a proxy.
+pub(crate) const PROXY_ADDRESS_MESSAGE: &str =
+    "the address of a proxy must be host:port without a scheme, such as proxy.example.com:3128";
 /// The message for two sources of the certificate authority.
 pub(crate) const CA_MESSAGE: &str = "set caSecretRef or caConfigMapRef, not both";
 const SERVER_NAME_RULE: &str = "self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')";
@@ -111,6 +114,11 @@ pub struct TemporalConnectionSpec {
     /// this Kubernetes namespace. Needs tls. Default: no API key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_secret_ref: Option<SecretKeyReference>,
+
+    /// The HTTP proxy through which the operator and the workers connect to Temporal. The operator
+    /// uses it by itself; docs/connections.md says what workers do. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxySpec>,
 }
 
 /// What the operator found about a connection. It does not say whether Temporal answers: the fleets
@@ -198,6 +206,36 @@ pub struct TlsSpec {
     /// this Kubernetes namespace, with the keys tls.crt and tls.key. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate_secret_ref: Option<LocalReference>,
+}
+
+/// An HTTP proxy that opens a tunnel to Temporal (the method CONNECT). TLS goes through the tunnel.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxySpec {
+    /// The address of the proxy, as host:port, without a scheme. The proxy is spoken to without
+    /// TLS. Example: proxy.example.com:3128. Required.
+    #[schemars(length(min = 3, max = 259))]
+    #[x_kube(validation = (ADDRESS_RULE, PROXY_ADDRESS_MESSAGE))]
+    pub address: String,
+
+    /// The user name and the password for the proxy: a Secret of type kubernetes.io/basic-auth in
+    /// this Kubernetes namespace, with the keys username and password. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_ref: Option<LocalReference>,
+
+    /// Hosts that are reached without the proxy, as in the variable NO_PROXY: host names with
+    /// their subdomains (.example.com only its subdomains), IP addresses, ranges of them
+    /// (10.0.0.0/8), each with a port or without, or *. If Temporal's address is among them, the
+    /// connection uses no proxy. At most 100. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 100),
+        inner(
+            length(min = 1, max = 259),
+            regex(pattern = r"^[A-Za-z0-9.*_:/\[\]-]+$")
+        )
+    )]
+    pub no_proxy: Vec<String>,
 }
 
 /// An object of the same Kubernetes namespace, by name.

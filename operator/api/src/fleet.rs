@@ -96,6 +96,17 @@ pub struct Connection {
     pub tls: Option<Tls>,
     /// The API key. Only with TLS.
     pub api_key: Option<SecretKey>,
+    /// The HTTP proxy before Temporal; `None` also if the address is excluded from it.
+    pub proxy: Option<Proxy>,
+}
+
+/// An HTTP proxy that connects to Temporal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Proxy {
+    /// host:port.
+    pub address: String,
+    /// The user name and the password: a Secret with `username` and `password`.
+    pub credentials: Option<String>,
 }
 
 /// TLS towards Temporal.
@@ -176,6 +187,13 @@ impl Connection {
                 .or_default()
                 .extend([TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY]);
         }
+        let proxy = self.proxy.as_ref();
+        if let Some(secret) = proxy.and_then(|proxy| proxy.credentials.as_deref()) {
+            objects
+                .entry((ObjectKind::Secret, secret))
+                .or_default()
+                .extend([USERNAME_KEY, PASSWORD_KEY]);
+        }
         objects
     }
 }
@@ -185,6 +203,12 @@ pub const TLS_CERTIFICATE_KEY: &str = "tls.crt";
 
 /// The key of the private key in a Secret of type kubernetes.io/tls.
 pub const TLS_PRIVATE_KEY_KEY: &str = "tls.key";
+
+/// The key of the user name in a Secret of type kubernetes.io/basic-auth.
+pub const USERNAME_KEY: &str = "username";
+
+/// The key of the password in a Secret of type kubernetes.io/basic-auth.
+pub const PASSWORD_KEY: &str = "password";
 
 /// One queue of a fleet.
 #[derive(Clone, Debug, PartialEq)]

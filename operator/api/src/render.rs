@@ -23,8 +23,8 @@ use k8s_openapi::{
 use kube::Resource;
 
 use crate::fleet::{
-    Connection, DisruptionBudget, Fleet, FleetKey, ObjectKind, Queue, Strategy,
-    TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY, is_zero,
+    Connection, DisruptionBudget, Fleet, FleetKey, ObjectKind, PASSWORD_KEY, Queue, Strategy,
+    TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY, USERNAME_KEY, is_zero,
 };
 use crate::well_known;
 use crate::worker::TaskQueueWorker;
@@ -218,8 +218,10 @@ fn worker(
     files: &[(&str, Volume)],
 ) -> Container {
     let mut worker = queue.pods.worker.clone();
+    let users = worker.env.take().unwrap_or_default();
     let mut env = injected_env(fleet, queue, connection);
-    env.extend(worker.env.take().unwrap_or_default());
+    env.retain(|ours| users.iter().all(|variable| variable.name != ours.name));
+    env.extend(users);
     worker.env = Some(env);
     append(
         &mut worker.volume_mounts,
@@ -253,7 +255,7 @@ fn tls_file(name: &str) -> String {
 }
 
 /// The worker's environment variables. They come first in its list, so that the user's own
-/// variables can refer to them.
+/// variables can refer to them. Those that are not reserved give way to the user's.
 fn injected_env(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Vec<EnvVar> {
     let mut env = vec![
         variable(well_known::ADDRESS, &connection.address),
@@ -294,20 +296,44 @@ fn injected_env(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Vec<En
             well_known::API_KEY_FILE,
             &format!("{}/{API_KEY_FILE}", folder_path(API_KEY_FOLDER)),
         ));
-        env.push(EnvVar {
-            name: well_known::API_KEY.to_owned(),
-            value: None,
-            value_from: Some(EnvVarSource {
-                secret_key_ref: Some(SecretKeySelector {
-                    name: api_key.secret.clone(),
-                    key: api_key.key.clone(),
-                    optional: None,
-                }),
-                ..EnvVarSource::default()
-            }),
-        });
+        env.push(secret_variable(
+            well_known::API_KEY,
+            &api_key.secret,
+            &api_key.key,
+        ));
+    }
+    if let Some(proxy) = &connection.proxy {
+        env.push(variable(well_known::PROXY_ADDRESS, &proxy.address));
+        if let Some(secret) = &proxy.credentials {
+            env.push(secret_variable(
+                well_known::PROXY_USERNAME,
+                secret,
+                USERNAME_KEY,
+            ));
+            env.push(secret_variable(
+                well_known::PROXY_PASSWORD,
+                secret,
+                PASSWORD_KEY,
+            ));
+        }
     }
     env
+}
+
+/// A variable with the value of a key of a Secret.
+fn secret_variable(name: &str, secret: &str, key: &str) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(SecretKeySelector {
+                name: secret.to_owned(),
+                key: key.to_owned(),
+                optional: None,
+            }),
+            ..EnvVarSource::default()
+        }),
+    }
 }
 
 /// A variable with exactly this value. Kubernetes expands `$(NAME)` in values, and `$$` stands for

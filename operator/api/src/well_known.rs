@@ -45,6 +45,17 @@ pub const RESERVED_VARIABLES: [&str; 11] = [
     API_KEY_FILE,
 ];
 
+/// host:port of the HTTP proxy before Temporal.
+pub const PROXY_ADDRESS: &str = "TASKQUEUE_PROXY_ADDRESS";
+/// The user name for the proxy.
+pub const PROXY_USERNAME: &str = "TASKQUEUE_PROXY_USERNAME";
+/// The password for the proxy.
+pub const PROXY_PASSWORD: &str = "TASKQUEUE_PROXY_PASSWORD";
+
+/// Variables that the operator sets unless the user does. They are not reserved, since fleets may
+/// have been valid with them before the operator knew them.
+pub const PROXY_VARIABLES: [&str; 3] = [PROXY_ADDRESS, PROXY_USERNAME, PROXY_PASSWORD];
+
 /// The volume with the certificates.
 pub const TLS_VOLUME: &str = "taskqueue-tls";
 /// The volume with the API key.

@@ -246,6 +246,7 @@ fn every_example_is_accepted() {
         ("long-tasks.yaml", "rendering", 1, false),
         ("minimal.yaml", "hello", 1, false),
         ("orders.yaml", "orders", 4, false),
+        ("proxy.yaml", "returns", 1, true),
         ("scale-target.yaml", "existing", 2, false),
         ("schedule.yaml", "office", 2, false),
         ("templates.yaml", "media", 2, false),

@@ -85,6 +85,13 @@ fn no_change_of_a_connection_reaches_a_running_pod_unchecked() {
         });
     });
     assert!(is_untried(&first_pass(&bundle, running(3))));
+    for proxy in [
+        json!({"address": "proxy:3128"}),
+        json!({"address": "proxy:3128", "credentialsSecretRef": {"name": "proxy"}}),
+    ] {
+        let proxied = changed(|object| object["spec"]["connection"]["proxy"] = proxy);
+        assert!(is_untried(&first_pass(&proxied, running(3))));
+    }
     let without = [
         changed(|object| {
             let connection = object["spec"]["connection"].as_object_mut();

@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 
 use kube::Resource as _;
 use kube::runtime::reflector::ObjectRef;
-use taskqueue_api::fleet::{ObjectKind, SecretKey, TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY};
+use taskqueue_api::fleet::{
+    ObjectKind, PASSWORD_KEY, SecretKey, TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY, USERNAME_KEY,
+};
 use taskqueue_api::{Connection, ConnectionSource, Fleet, Reason, validate};
 use taskqueue_scaling::Time;
 use taskqueue_temporal::{
-    ClientCertificate, ConnectionFields, ResolvedConnection, Secret as Hidden, SecretPart, Tls,
+    ClientCertificate, ConnectionFields, Proxy, ProxyCredentials, ResolvedConnection,
+    Secret as Hidden, SecretPart, Tls,
 };
 
 use crate::caches::{Caches, GuardedConnection};
@@ -132,6 +135,10 @@ type Values<'a> = BTreeMap<(ObjectKind, &'a str, &'a str), Vec<u8>>;
 fn place(spec: &Connection, part: SecretPart) -> Option<(ObjectKind, String)> {
     let tls = spec.tls.as_ref();
     let at = |kind, name: &str, key: &str| (kind, format!("{name}, key {key}"));
+    let of_proxy = |key: &str| {
+        let secret = spec.proxy.as_ref()?.credentials.as_deref()?;
+        Some(at(ObjectKind::Secret, secret, key))
+    };
     let of_client = |key: &str| {
         let secret = tls?.client_certificate.as_deref()?;
         Some(at(ObjectKind::Secret, secret, key))
@@ -141,6 +148,8 @@ fn place(spec: &Connection, part: SecretPart) -> Option<(ObjectKind, String)> {
             let ca = tls?.ca.as_ref()?;
             Some(at(ca.kind, &ca.name, &ca.key))
         }
+        SecretPart::ProxyUsername => of_proxy(USERNAME_KEY),
+        SecretPart::ProxyPassword => of_proxy(PASSWORD_KEY),
         SecretPart::ClientCertificate => of_client(TLS_CERTIFICATE_KEY),
         SecretPart::ClientKey => of_client(TLS_PRIVATE_KEY_KEY),
         SecretPart::ApiKey => {
@@ -174,6 +183,13 @@ fn fields(spec: &Connection, data: &Values<'_>) -> ConnectionFields {
             .api_key
             .as_ref()
             .map(|at| Hidden::new(secret(&at.secret, &at.key))),
+        proxy: spec.proxy.as_ref().map(|proxy| Proxy {
+            address: proxy.address.clone(),
+            credentials: proxy.credentials.as_deref().map(|name| ProxyCredentials {
+                username: Hidden::new(secret(name, USERNAME_KEY)),
+                password: Hidden::new(secret(name, PASSWORD_KEY)),
+            }),
+        }),
     }
 }
 

@@ -16,7 +16,8 @@ use temporalio_client::errors::ClientConnectError;
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::tonic::{IntoRequest, Request, Response, Status};
 use temporalio_client::{
-    ClientTlsOptions, Connection, ConnectionOptions, GrpcCompression, TlsOptions,
+    ClientTlsOptions, Connection, ConnectionOptions, DnsLoadBalancingOptions, GrpcCompression,
+    HttpConnectProxyOptions, TlsOptions,
 };
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflowservice::v1::{
@@ -27,7 +28,7 @@ use crate::call::{
     CallError, CallErrorKind, Described, Heartbeat, Method, QueueStats, WorkersPage,
 };
 use crate::connection::{CredentialId, ResolvedConnection, ServerNamespace};
-use crate::{fault, probe, wire};
+use crate::{fault, probe, proxy, wire};
 
 /// The deadline for opening a connection, and for a call. A cached answer takes two milliseconds,
 /// an uncached one thirty; at five seconds the server is in trouble.
@@ -104,8 +105,8 @@ impl TemporalClient {
         let opened =
             match tokio::time::timeout(DEADLINE, Connection::connect(self.options(to))).await {
                 Ok(Ok(open)) => Ok(open),
-                Ok(Err(error)) => Err(refusal(to, &error).await),
-                Err(_) => Err(timed_out(Method::Connect)),
+                Ok(Err(error)) => Err(failure(to, Some(&error)).await),
+                Err(_) => Err(failure(to, None).await),
             };
         match opened {
             Ok(open) => {
@@ -141,11 +142,19 @@ impl TemporalClient {
                 .maybe_client_tls_options(client)
                 .build()
         });
+        let proxy = to.proxy().map(|proxy| {
+            HttpConnectProxyOptions::new(proxy.address.clone())
+                .maybe_basic_auth(to.proxy_credentials())
+                .build()
+        });
         ConnectionOptions::new(to.target().clone())
             .identity(self.identity.clone())
             .connect_timeout(DEADLINE)
             .grpc_compression(GrpcCompression::None)
             .maybe_tls_options(tls)
+            // The proxy looks the address up.
+            .dns_load_balancing(proxy.is_none().then(DnsLoadBalancingOptions::default))
+            .maybe_http_connect_proxy(proxy)
             .maybe_api_key(to.api_key())
             .build()
     }
@@ -171,7 +180,7 @@ impl TemporalClient {
         // it is sent.
         let answer = match tokio::time::timeout(DEADLINE, call).await {
             Ok(Ok(answer)) => return Ok(answer.into_inner()),
-            Ok(Err(status)) => without_api_key(to, wire::call_error(method, &status)),
+            Ok(Err(status)) => without_credentials(to, wire::call_error(method, &status)),
             Err(_) => timed_out(method),
         };
         if answer.connection_lost || answer.kind == CallErrorKind::Denied {
@@ -185,22 +194,31 @@ impl TemporalClient {
     }
 }
 
-/// Why connecting failed. Probes a server that answered in an unexpected way.
-async fn refusal(to: &ResolvedConnection, error: &ClientConnectError) -> CallError {
+/// Why connecting failed, with the client's error; `None` if it took too long. Asks the proxy, if
+/// there is one, and probes a server that answered in an unexpected way.
+async fn failure(to: &ResolvedConnection, error: Option<&ClientConnectError>) -> CallError {
+    if let Some(proxy) = to.proxy()
+        && let Err(why) = proxy::connect(to).await
+    {
+        return why.call_error(&proxy.address);
+    }
+    let Some(error) = error else {
+        return timed_out(Method::Connect);
+    };
     let encrypted = to.tls().is_some();
     let probed = if fault::is_unclear(error, encrypted) {
-        fault::of_probe(probe::speaks(to.address()).await, encrypted)
+        fault::of_probe(probe::speaks(to).await, encrypted)
     } else {
         None
     };
-    without_api_key(to, wire::connect_error(error, probed))
+    without_credentials(to, wire::connect_error(error, probed))
 }
 
-/// Drops the server's message if it repeats the API key that we sent.
-fn without_api_key(to: &ResolvedConnection, error: CallError) -> CallError {
-    if to.shows_api_key(&error.message) {
+/// Drops the server's message if it repeats a credential that we sent.
+fn without_credentials(to: &ResolvedConnection, error: CallError) -> CallError {
+    if to.shows_credential(&error.message) {
         return CallError {
-            message: "the server's message is omitted because it repeats the API key".to_owned(),
+            message: "the server's message is omitted because it repeats a credential".to_owned(),
             ..error
         };
     }

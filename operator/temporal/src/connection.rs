@@ -85,6 +85,24 @@ impl fmt::Debug for Tls {
     }
 }
 
+/// An HTTP proxy that connects to the server for us, by the method CONNECT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// `host:port` of the proxy, which is spoken to in plaintext.
+    pub address: String,
+    /// What the proxy requires, if anything.
+    pub credentials: Option<ProxyCredentials>,
+}
+
+/// The user name and the password for a proxy, sent in the scheme Basic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyCredentials {
+    /// The user name.
+    pub username: Secret,
+    /// The password.
+    pub password: Secret,
+}
+
 /// The unchecked fields of a connection; see [`ResolvedConnection::new`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionFields {
@@ -96,9 +114,11 @@ pub struct ConnectionFields {
     pub tls: Option<Tls>,
     /// API key, sent as a bearer token with every call. Needs TLS.
     pub api_key: Option<Secret>,
+    /// The proxy to connect through; `None` is a direct connection.
+    pub proxy: Option<Proxy>,
 }
 
-/// A checked connection: the address parses, every PEM text holds what it should, the client key
+/// A checked connection: the addresses parse, every PEM text holds what it should, the client key
 /// belongs to the client certificate, and an API key is only sent encrypted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ResolvedConnection {
@@ -114,6 +134,7 @@ impl fmt::Debug for ResolvedConnection {
             .field("temporal_namespace", &self.fields.temporal_namespace)
             .field("tls", &self.fields.tls)
             .field("api_key", &self.fields.api_key)
+            .field("proxy", &self.fields.proxy)
             .field("credential_id", &self.credential_id)
             .finish_non_exhaustive()
     }
@@ -130,6 +151,10 @@ pub enum SecretPart {
     ClientKey,
     /// [`ConnectionFields::api_key`].
     ApiKey,
+    /// [`ProxyCredentials::username`].
+    ProxyUsername,
+    /// [`ProxyCredentials::password`].
+    ProxyPassword,
 }
 
 impl fmt::Display for SecretPart {
@@ -139,6 +164,8 @@ impl fmt::Display for SecretPart {
             Self::ClientCertificate => "client certificate",
             Self::ClientKey => "client key",
             Self::ApiKey => "API key",
+            Self::ProxyUsername => "user name for the proxy",
+            Self::ProxyPassword => "password for the proxy",
         })
     }
 }
@@ -163,6 +190,21 @@ pub enum ApiKeyError {
     Characters,
 }
 
+/// What is wrong with the user name or the password for a proxy. The text continues a sentence that
+/// begins with either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyCredentialError {
+    /// Empty, or only a line break.
+    #[error("is empty")]
+    Empty,
+    /// A colon ends the user name in the header.
+    #[error("contains a colon, which no user name of the scheme Basic can contain")]
+    Colon,
+    /// It is not UTF-8, or contains control characters.
+    #[error("contains a line break or other characters that are not printable text")]
+    Characters,
+}
+
 /// Why a connection cannot be used. The text names the field and how to fix it. It contains nothing
 /// of the Secrets: what is wrong with them is one of a fixed set of sentences.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -174,6 +216,20 @@ pub enum ConnectionError {
     Address {
         /// The address as given.
         address: String,
+    },
+    /// The address of the proxy is not `host:port`.
+    #[error("proxy.address {address:?} is not a valid host:port, as in proxy.example.com:3128")]
+    ProxyAddress {
+        /// The address as given.
+        address: String,
+    },
+    /// The user name or the password for the proxy cannot be sent.
+    #[error("the {part} {error}")]
+    ProxyCredential {
+        /// Which of the two.
+        part: SecretPart,
+        /// What is wrong with it.
+        error: ProxyCredentialError,
     },
     /// The Temporal namespace is empty.
     #[error("temporalNamespace is empty; name the Temporal namespace, for example default")]
@@ -210,9 +266,12 @@ impl ConnectionError {
     /// The part that is wrong, if it comes from a Secret.
     pub const fn part(&self) -> Option<SecretPart> {
         match self {
-            Self::Address { .. } | Self::TemporalNamespaceEmpty | Self::ApiKeyWithoutTls => None,
+            Self::Address { .. }
+            | Self::ProxyAddress { .. }
+            | Self::TemporalNamespaceEmpty
+            | Self::ApiKeyWithoutTls => None,
             Self::ApiKey(_) => Some(SecretPart::ApiKey),
-            Self::Pem { part, .. } => Some(*part),
+            Self::Pem { part, .. } | Self::ProxyCredential { part, .. } => Some(*part),
             Self::KeyMismatch => Some(SecretPart::ClientKey),
             Self::ChainOrder => Some(SecretPart::ClientCertificate),
         }
@@ -237,6 +296,9 @@ impl ResolvedConnection {
         }
         if let Some(tls) = &fields.tls {
             check_tls(tls)?;
+        }
+        if let Some(proxy) = &fields.proxy {
+            check_proxy(proxy)?;
         }
         let credential_id = CredentialId::of(&fields);
         Ok(Self {
@@ -286,11 +348,26 @@ impl ResolvedConnection {
             .and_then(|key| api_key_text(key).ok())
     }
 
-    /// Whether a text contains the API key, or 12 characters of it in a row.
-    pub(crate) fn shows_api_key(&self, text: &str) -> bool {
+    /// The proxy to connect through; `None` is a direct connection.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.fields.proxy.as_ref()
+    }
+
+    /// The user name and the password for the proxy.
+    pub(crate) fn proxy_credentials(&self) -> Option<(String, String)> {
+        let credentials = self.proxy()?.credentials.as_ref()?;
+        let username = proxy_text(&credentials.username).ok()?;
+        let password = proxy_text(&credentials.password).ok()?;
+        Some((username, password))
+    }
+
+    /// Whether a text contains the API key or the password for the proxy, or 12 characters of them
+    /// in a row.
+    pub(crate) fn shows_credential(&self, text: &str) -> bool {
         const PART: usize = 12;
-        self.api_key().is_some_and(|key| {
-            let mut parts = key.as_bytes().windows(PART.min(key.len()));
+        let password = self.proxy_credentials().map(|(_, password)| password);
+        self.api_key().into_iter().chain(password).any(|secret| {
+            let mut parts = secret.as_bytes().windows(PART.min(secret.len()));
             let shown = |part: &[u8]| text.as_bytes().windows(part.len()).any(|seen| seen == part);
             parts.any(shown)
         })
@@ -312,8 +389,9 @@ impl fmt::Display for ServerNamespace {
     }
 }
 
-/// SHA-256 of everything that identifies us to the server: TLS settings, client certificate and
-/// key, API key. Printed as its first eight hex digits.
+/// SHA-256 of everything that identifies us to the server and to the proxy before it: TLS settings,
+/// client certificate and key, API key, the proxy with its credentials. Printed as its first eight
+/// hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CredentialId([u8; 32]);
 
@@ -341,6 +419,11 @@ impl CredentialId {
         part(client.map(|client| client.certificate_pem.as_slice()));
         part(client.map(|client| client.key_pem.expose()));
         part(fields.api_key.as_ref().map(Secret::expose));
+        let proxy = fields.proxy.as_ref();
+        let credentials = proxy.and_then(|proxy| proxy.credentials.as_ref());
+        part(proxy.map(|proxy| proxy.address.as_bytes()));
+        part(credentials.map(|credentials| credentials.username.expose()));
+        part(credentials.map(|credentials| credentials.password.expose()));
         Self(hash.finalize().into())
     }
 }
@@ -369,15 +452,53 @@ fn target(fields: &ConnectionFields) -> Result<Url, ConnectionError> {
     } else {
         "http"
     };
+    url(scheme, &fields.address).ok_or_else(malformed)
+}
+
+/// The URL of a `host:port`.
+fn url(scheme: &str, address: &str) -> Option<Url> {
     // The port must be written out. Url drops the scheme's default port, so check the text itself.
-    let (host, port) = fields.address.rsplit_once(':').ok_or_else(malformed)?;
+    let (host, port) = address.rsplit_once(':')?;
     if host.is_empty() || port.parse::<u16>().map_or(true, |port| port == 0) {
-        return Err(malformed());
+        return None;
     }
-    if fields.address.contains(['/', '@', '?', '#', '\\', ' ']) {
-        return Err(malformed());
+    if address.contains(['/', '@', '?', '#', '\\', ' ']) {
+        return None;
     }
-    Url::parse(&format!("{scheme}://{}", fields.address)).map_err(|_| malformed())
+    Url::parse(&format!("{scheme}://{address}")).ok()
+}
+
+fn check_proxy(proxy: &Proxy) -> Result<(), ConnectionError> {
+    if url("http", &proxy.address).is_none() {
+        return Err(ConnectionError::ProxyAddress {
+            address: proxy.address.clone(),
+        });
+    }
+    let Some(ProxyCredentials { username, password }) = &proxy.credentials else {
+        return Ok(());
+    };
+    let of = |part| move |error| ConnectionError::ProxyCredential { part, error };
+    let of_username = of(SecretPart::ProxyUsername);
+    if proxy_text(username).map_err(of_username)?.contains(':') {
+        return Err(of_username(ProxyCredentialError::Colon));
+    }
+    proxy_text(password).map_err(of(SecretPart::ProxyPassword))?;
+    Ok(())
+}
+
+/// A user name or a password as it is sent. `kubectl create secret --from-file` keeps a trailing
+/// newline, which is never part of it.
+fn proxy_text(secret: &Secret) -> Result<String, ProxyCredentialError> {
+    let text =
+        std::str::from_utf8(secret.expose()).map_err(|_| ProxyCredentialError::Characters)?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() {
+        Err(ProxyCredentialError::Empty)
+    } else if text.contains(char::is_control) {
+        Err(ProxyCredentialError::Characters)
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// The key as a header value. `kubectl create secret --from-file` keeps a trailing newline, which

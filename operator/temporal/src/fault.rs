@@ -1,5 +1,5 @@
-//! Why connecting to Temporal failed, where the settings of the connection or of the server are the
-//! cause. Pure: judges by the types of the errors and by the result of a probe.
+//! Why connecting to Temporal failed, where the settings of the connection, of the server or the
+//! proxy are the cause. Pure: judges by the types of the errors and by the result of a probe.
 
 use std::error::Error;
 use std::io;
@@ -9,7 +9,7 @@ use temporalio_client::errors::ClientConnectError;
 
 use crate::probe::Speaks;
 
-/// A wrong setting: a failure that does not pass by itself.
+/// A wrong setting, a failure that does not pass by itself; or a proxy that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
     /// The connection uses TLS and the server does not.
@@ -36,6 +36,14 @@ pub enum Fault {
     ClientCertificateRefused,
     /// Server and client have no TLS version or cipher in common.
     NoCommonTls,
+    /// The proxy refuses the user name and the password, or got none.
+    ProxyCredentials,
+    /// The proxy does not connect to this server.
+    ProxyRefuses,
+    /// What answers in the place of the proxy is not one.
+    NotAProxy,
+    /// The proxy does not answer, or does not reach the server. This may pass.
+    ProxyUnavailable,
 }
 
 impl Fault {
@@ -70,6 +78,12 @@ impl Fault {
             Self::NoCommonTls => {
                 "the server and the operator support no common TLS version and cipher suite"
             }
+            Self::ProxyCredentials => {
+                "the proxy requires another user name and password than the connection has"
+            }
+            Self::ProxyRefuses => "the proxy refuses to connect to the server",
+            Self::NotAProxy => "no HTTP proxy answers at the address of the proxy",
+            Self::ProxyUnavailable => "the proxy is not available",
         }
     }
 
@@ -104,6 +118,20 @@ impl Fault {
             }
             Self::NoCommonTls => {
                 "configure the server to accept TLS 1.2 or 1.3 with common ciphers"
+            }
+            Self::ProxyCredentials => {
+                "reference a Secret with those that the proxy accepts in \
+                 proxy.credentialsSecretRef"
+            }
+            Self::ProxyRefuses => {
+                "configure the proxy to accept CONNECT to the address of the connection"
+            }
+            Self::NotAProxy => {
+                "set proxy.address to an HTTP proxy that accepts CONNECT and is spoken to without \
+                 TLS"
+            }
+            Self::ProxyUnavailable => {
+                "check the proxy and proxy.address, and whether the proxy reaches Temporal"
             }
         }
     }

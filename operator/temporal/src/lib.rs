@@ -42,7 +42,8 @@
 //! | `certificate` | when certificates expire | no |
 //! | `call` | the interface to Temporal: calls, answers and failures as plain data | no |
 //! | `client`, `wire` | that interface over the network, with the official client | yes |
-//! | `fault`, `probe` | why a connection failed; which protocol a server speaks | probe |
+//! | `fault` | why a connection failed | no |
+//! | `probe`, `proxy` | which protocol a server speaks; why a proxy opens no tunnel | yes |
 //! | `subscription`, `slots` | what callers request and receive; workers joined with pods | no |
 //! | `pool`, `reader` | the tasks that read | through `call` |
 //! | `budget`, `schedule`, `circuit_breaker` | which call may be made when | no |
@@ -64,6 +65,7 @@ mod observer;
 mod pem;
 mod pool;
 mod probe;
+mod proxy;
 mod queue;
 mod reader;
 mod readings;
@@ -81,8 +83,9 @@ pub use certificate::{CertificateUse, Expiry, expiries};
 pub use client::TemporalClient;
 pub use clock::Clock;
 pub use connection::{
-    ApiKeyError, ClientCertificate, ConnectionError, ConnectionFields, CredentialId,
-    ResolvedConnection, Secret, SecretPart, ServerNamespace, Tls,
+    ApiKeyError, ClientCertificate, ConnectionError, ConnectionFields, CredentialId, Proxy,
+    ProxyCredentialError, ProxyCredentials, ResolvedConnection, Secret, SecretPart,
+    ServerNamespace, Tls,
 };
 pub use fault::Fault;
 pub use observer::{BudgetReading, NoObserver, Observer};

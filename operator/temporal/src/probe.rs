@@ -1,6 +1,6 @@
 //! Finds out which protocol a server speaks after connecting to it failed: sends a TLS ClientHello
-//! and looks at the first bytes of the answer. Opens one socket, within a deadline; trusts no
-//! certificate and sends no credential.
+//! and looks at the first bytes of the answer. Opens one socket, through the proxy if there is one,
+//! within a deadline; trusts no certificate and sends the server no credential.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,9 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+
+use crate::connection::ResolvedConnection;
+use crate::proxy;
 
 /// A server that was reachable a moment ago answers a ClientHello at once, or not at all.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -27,9 +29,9 @@ pub(crate) enum Speaks {
     Nothing,
 }
 
-/// The protocol that the server at `host:port` speaks.
-pub(crate) async fn speaks(address: &str) -> Speaks {
-    let answer = tokio::time::timeout(DEADLINE, greet(address)).await;
+/// The protocol that the server of a connection speaks.
+pub(crate) async fn speaks(to: &ResolvedConnection) -> Speaks {
+    let answer = tokio::time::timeout(DEADLINE, greet(to)).await;
     answer
         .ok()
         .flatten()
@@ -37,10 +39,10 @@ pub(crate) async fn speaks(address: &str) -> Speaks {
 }
 
 /// The first bytes of the server's answer to a TLS ClientHello.
-async fn greet(address: &str) -> Option<Vec<u8>> {
+async fn greet(to: &ResolvedConnection) -> Option<Vec<u8>> {
     let mut greeting = Vec::new();
-    client(address)?.write_tls(&mut greeting).ok()?;
-    let mut stream = TcpStream::connect(address).await.ok()?;
+    client(to.address())?.write_tls(&mut greeting).ok()?;
+    let mut stream = proxy::connect(to).await.ok()?;
     stream.write_all(&greeting).await.ok()?;
     let mut answer = Vec::new();
     // The type of an HTTP/2 frame is its fourth byte.

@@ -273,6 +273,7 @@ pub fn with_api_key(key: &str) -> ResolvedConnection {
         temporal_namespace: "default".to_owned(),
         tls: Some(Tls::default()),
         api_key: Some(Secret::new(key)),
+        ..ConnectionFields::default()
     })
     .unwrap()
 }

@@ -1,8 +1,9 @@
 //! Secrets stay secret. Runs the operator's binary between an API server and a Temporal server on
 //! loopback, with Secrets as other tools may leave them: with lost line breaks, with a key in place
-//! of a certificate, with an API key that the server repeats; and with a key that was put into a
-//! ConfigMap. Searches everything that the operator writes to Kubernetes, logs at level trace, or
-//! prints in `top` and `explain` for any part of them.
+//! of a certificate, with an API key that the server repeats; with a key that was put into a
+//! ConfigMap; and with a proxy that requires a password. Searches everything that the operator
+//! writes to Kubernetes, logs at level trace, or prints in `top` and `explain` for any part of
+//! them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,6 +12,7 @@
 )]
 
 mod cluster;
+mod proxy;
 mod temporal;
 
 use std::collections::BTreeMap;
@@ -27,6 +29,7 @@ use cluster::Cluster;
 
 const API_KEY: &str = "an-api-key-that-nobody-may-see";
 const BROKEN_API_KEY: &str = "another-key that-nobody-may-see-either";
+const PROXY_PASSWORD: &str = "the-password-of-a-proxy-that-nobody-may-see";
 const TOKEN: &str = "the-token-of-whoever-reads-kubernetes";
 
 /// A key that must never be shown: as bytes, and as the base64 in its PEM.
@@ -56,7 +59,7 @@ impl Hidden {
         let mut all: Vec<&[u8]> = keys
             .flat_map(|key| [key.der.as_slice(), key.body.as_bytes()])
             .collect();
-        all.extend([API_KEY, BROKEN_API_KEY, TOKEN].map(str::as_bytes));
+        all.extend([API_KEY, BROKEN_API_KEY, PROXY_PASSWORD, TOKEN].map(str::as_bytes));
         for line in text.lines() {
             if let Some(part) = exposed(&all, line) {
                 panic!("{what} shows {part:?}: {line}");
@@ -168,6 +171,10 @@ async fn no_part_of_a_secret_leaves_the_operator() {
         ),
         secret("api-key", &[("key", API_KEY), ("broken", BROKEN_API_KEY)]),
         secret("broken-api-key", &[("key", BROKEN_API_KEY)]),
+        secret(
+            "proxy",
+            &[("username", "operator"), ("password", PROXY_PASSWORD)],
+        ),
         pair("good", &key),
         pair("literal", &key.replace('\n', "\\n")),
         pair("spaces", &key.replace('\n', " ")),
@@ -196,6 +203,13 @@ async fn no_part_of_a_secret_leaves_the_operator() {
         (name.to_owned(), object)
     });
     let ca_alone = json!({"caSecretRef": {"name": "ca"}});
+    let proxies = proxy::start().await;
+    let through = |name: &str, proxy: &str| {
+        let (name, mut fleet) = fleet(name, &temporal.address, &ca_alone, "api-key");
+        fleet["spec"]["connection"]["proxy"] =
+            json!({"address": proxy, "credentialsSecretRef": {"name": "proxy"}});
+        (name, fleet)
+    };
     let fleets = [
         with_client("good"),
         with_client("literal"),
@@ -206,6 +220,8 @@ async fn no_part_of_a_secret_leaves_the_operator() {
         with_ca("disguised", "disguised"),
         from_map("bundle"),
         from_map("misplaced-key"),
+        through("proxied", &proxies.open),
+        through("proxied-in-vain", &proxies.closed),
         fleet(
             "broken-api-key",
             &temporal.address,
@@ -237,6 +253,8 @@ async fn no_part_of_a_secret_leaves_the_operator() {
         // The server's certificate was accepted: Temporal saw the call.
         ("bundle", ("ScalingActive", "TemporalAccessDenied")),
         ("misplaced-key", ("Ready", "ConfigMapInvalid")),
+        ("proxied", ("ScalingActive", "TemporalAccessDenied")),
+        ("proxied-in-vain", ("ScalingActive", "TemporalUnavailable")),
     ]);
     eventually(
         "every fleet has the condition with its problem",
@@ -272,6 +290,11 @@ async fn no_part_of_a_secret_leaves_the_operator() {
         "the API key was sent to Temporal"
     );
 
+    assert!(
+        proxies.were_given("operator", PROXY_PASSWORD),
+        "the password was sent to the proxies"
+    );
+
     for name in expected.keys() {
         for output in ["table", "json"] {
             let explain: &[&str] = &["explain", name, "q", "-o", output];
@@ -297,6 +320,8 @@ async fn no_part_of_a_secret_leaves_the_operator() {
         ),
         "{literal}"
     );
+    let refused = format!("(HTTP 407 from {})", proxies.closed);
+    assert!(literal.contains(&refused), "{literal}");
     std::fs::remove_dir_all(&dir).unwrap();
 }
 

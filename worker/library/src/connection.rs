@@ -9,13 +9,14 @@ use std::time::Duration;
 use temporalio_client::tonic::{Code, Status};
 use temporalio_client::{
     Client, ClientOptions, Connection, ConnectionOptions, DnsLoadBalancingOptions, GrpcCompression,
-    Url, errors::ClientConnectError,
+    HttpConnectProxyOptions, Url, errors::ClientConnectError,
 };
 use tokio::sync::watch;
 
 use crate::environment::SettingError;
 use crate::settings::{ApiKey, TemporalSettings};
 use crate::tls::{self, TlsFiles};
+use crate::tunnel::{self, ProxyError};
 
 /// Timeout of the TCP and TLS handshake.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,10 +38,19 @@ pub enum ConnectError {
         /// The client's error.
         source: Box<ClientConnectError>,
     },
-    /// Temporal refused the connection, and its answer repeats the API key.
+    /// The proxy opens no tunnel to Temporal.
+    #[error("cannot connect to Temporal at {address}: {source}")]
+    Proxy {
+        /// host:port.
+        address: String,
+        /// What the proxy does instead.
+        source: ProxyError,
+    },
+    /// Temporal refused the connection, and its answer repeats the API key or the password for the
+    /// proxy.
     #[error(
-        "cannot connect to Temporal at {address}: its answer is not shown, because it repeats the \
-         API key"
+        "cannot connect to Temporal at {address}: its answer is not shown, because it repeats a \
+         credential"
     )]
     Repeats {
         /// host:port.
@@ -98,18 +108,23 @@ impl Connector {
     /// Makes one attempt with the current credentials.
     pub async fn connect(&self) -> Result<Client, ConnectError> {
         let address = &self.settings.address;
-        let presents_certificate = self.presents_certificate();
+        let proxy = self.settings.proxy.as_ref().map(|proxy| {
+            HttpConnectProxyOptions::new(proxy.address.clone())
+                .maybe_basic_auth(proxy.credentials.clone())
+                .build()
+        });
         // With a reloadable client certificate, the client library takes a ready-made TLS
         // configuration and insists on an `http` URL. It then cannot balance over the addresses of
-        // a host name.
-        let scheme = if self.tls.is_some() && !presents_certificate {
+        // a host name, nor connect through a proxy.
+        let reloads = self.presents_certificate() && proxy.is_none();
+        let scheme = if self.tls.is_some() && !reloads {
             "https"
         } else {
             "http"
         };
         let target = Url::parse(&format!("{scheme}://{address}"))
             .map_err(|error| ConnectError::Client(error.to_string()))?;
-        let origin = presents_certificate
+        let origin = reloads
             .then(|| format!("https://{}", self.authority()).parse())
             .transpose()
             .map_err(|_| {
@@ -125,14 +140,18 @@ impl Connector {
                     .as_ref()
                     .map(|files| tls::options(files, &self.settings)),
             )
-            .dns_load_balancing((!presents_certificate).then(DnsLoadBalancingOptions::default))
+            .dns_load_balancing(
+                (!reloads && proxy.is_none()).then(DnsLoadBalancingOptions::default),
+            )
+            .maybe_http_connect_proxy(proxy)
             .maybe_override_origin(origin)
             .maybe_api_key(self.current_key())
             .headers(self.settings.headers.0.clone().into_iter().collect())
             .build();
-        let connection = Connection::connect(options)
-            .await
-            .map_err(|source| self.refused(source))?;
+        let connection = match Connection::connect(options).await {
+            Ok(connection) => connection,
+            Err(source) => return Err(self.refused(source).await),
+        };
         Client::new(
             connection,
             ClientOptions::new(self.settings.temporal_namespace.clone()).build(),
@@ -140,10 +159,15 @@ impl Connector {
         .map_err(|error| ConnectError::Client(error.to_string()))
     }
 
-    /// Wraps the client's error. Leaves the error out if it contains the API key, which a server
-    /// may repeat.
-    fn refused(&self, source: ClientConnectError) -> ConnectError {
+    /// Wraps the client's error. Asks the proxy, if there is one, whether it is to blame. Leaves
+    /// the error out if it contains a credential, which a server may repeat.
+    async fn refused(&self, source: ClientConnectError) -> ConnectError {
         let address = self.settings.address.clone();
+        if let Some(proxy) = &self.settings.proxy
+            && let Err(source) = tunnel::open(proxy, &address).await
+        {
+            return ConnectError::Proxy { address, source };
+        }
         if self.shows_key(&describe(&source)) {
             return ConnectError::Repeats { address };
         }
@@ -153,10 +177,15 @@ impl Connector {
         }
     }
 
-    /// Whether a text contains the API key.
+    /// Whether a text contains the API key or the password for the proxy.
     fn shows_key(&self, text: &str) -> bool {
         let key = self.api_key.borrow();
-        key.as_ref().is_some_and(|key| text.contains(key.as_str()))
+        let proxy = self.settings.proxy.as_ref();
+        let credentials = proxy.and_then(|proxy| proxy.credentials.as_ref());
+        let password = credentials.map(|(_, password)| password);
+        key.iter()
+            .chain(password)
+            .any(|secret| text.contains(secret.as_str()))
     }
 
     fn presents_certificate(&self) -> bool {
@@ -217,7 +246,7 @@ impl Connector {
                 code if self.shows_key(status.message()) => {
                     format!(
                         "Temporal answered {code:?} with a message that is not shown, because it \
-                         repeats the API key"
+                         repeats a credential"
                     )
                 }
                 code => format!("Temporal answered {code:?}: {}", status.message()),

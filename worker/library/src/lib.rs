@@ -14,6 +14,7 @@ mod process;
 mod run;
 mod settings;
 mod tls;
+mod tunnel;
 mod worker;
 
 #[cfg(feature = "testing")]
@@ -26,6 +27,7 @@ pub use logs::LogOutput;
 pub use process::{main, run_command};
 pub use run::run;
 pub use settings::{
-    ApiKey, Headers, LogFormat, Pem, TemporalSettings, TlsSettings, WorkerSettings,
+    ApiKey, Headers, LogFormat, Pem, ProxySettings, TemporalSettings, TlsSettings, WorkerSettings,
 };
+pub use tunnel::ProxyError;
 pub use worker::Worker;

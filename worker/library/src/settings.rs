@@ -5,6 +5,6 @@ mod credentials;
 mod temporal;
 mod worker;
 
-pub use credentials::{ApiKey, Headers, Pem, TlsSettings};
+pub use credentials::{ApiKey, Headers, Pem, ProxySettings, TlsSettings};
 pub use temporal::TemporalSettings;
 pub use worker::{LogFormat, WorkerSettings};

@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use temporalio_client::TlsOptions;
+use temporalio_client::{ClientTlsOptions, TlsOptions};
 
 use crate::environment::SettingError;
 use crate::settings::{Pem, TemporalSettings, TlsSettings};
@@ -87,6 +87,16 @@ impl TlsFiles {
             *current = fresh;
         }
         Ok(changed)
+    }
+
+    /// The client certificate and its key as last read, as PEM.
+    fn client_pem(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        self.settings.client.as_ref()?;
+        // They are the last two that are read.
+        match self.current().bytes.as_slice() {
+            [.., certificate, key] => Some((certificate.clone(), key.clone())),
+            _ => None,
+        }
     }
 
     fn current(&self) -> Current {
@@ -223,13 +233,21 @@ pub(crate) fn options(files: &TlsFiles, settings: &TemporalSettings) -> TlsOptio
         .ca
         .is_some()
         .then(|| Arc::new(ReloadingVerifier(files.clone())) as Arc<_>);
-    let resolver: Option<Arc<dyn ResolvesClientCert>> = tls
-        .client
-        .is_some()
+    // The client library takes no certificate that may change if it connects through a proxy.
+    let is_fixed = settings.proxy.is_some();
+    let fixed = files.client_pem().filter(|_| is_fixed);
+    let fixed = fixed.map(|(certificate, key)| {
+        ClientTlsOptions::builder()
+            .client_cert(certificate)
+            .client_private_key(key)
+            .build()
+    });
+    let resolver: Option<Arc<dyn ResolvesClientCert>> = (tls.client.is_some() && !is_fixed)
         .then(|| Arc::new(ReloadingCertificate(files.clone())) as Arc<_>);
     TlsOptions::builder()
         .maybe_domain(tls.server_name)
         .maybe_server_cert_verifier(verifier)
+        .maybe_client_tls_options(fixed)
         .maybe_client_cert_resolver(resolver)
         .build()
 }

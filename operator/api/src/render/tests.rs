@@ -103,6 +103,74 @@ fn certificate_authorities_of_a_config_map_are_mounted_like_those_of_a_secret() 
     assert_eq!(of_map, of_secret);
 }
 
+/// The variables of the first queue's worker, as (name, value or Secret and key).
+fn variables(connection: serde_json::Value, users: serde_json::Value) -> Vec<(String, String)> {
+    let mut resource = well_formed();
+    resource["metadata"]["uid"] = json!("u");
+    resource["spec"]["connection"] = connection;
+    resource["spec"]["template"]["spec"]["containers"][0]["env"] = users;
+    let fleet = validate(&serde_json::from_value(resource).unwrap()).unwrap();
+    let deployment = render(&fleet, &fleet.queues[0], inline(&fleet));
+    let pod = deployment.spec.unwrap().template.spec.unwrap();
+    let env = pod.containers[0].env.clone().unwrap();
+    let value = |variable: k8s_openapi::api::core::v1::EnvVar| {
+        let secret = variable.value_from.and_then(|from| from.secret_key_ref);
+        let secret = secret.map(|secret| format!("{}/{}", secret.name, secret.key));
+        (variable.name, secret.or(variable.value).unwrap_or_default())
+    };
+    env.into_iter().map(value).collect()
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+#[test]
+fn a_worker_gets_the_proxy_with_its_password_only_by_reference() {
+    let connection = json!({
+        "address": "temporal:7233",
+        "proxy": {
+            "address": "proxy:3128", "credentialsSecretRef": {"name": "proxy"},
+            "noProxy": ["kafka", "10.0.0.0/8"],
+        },
+    });
+    let own = json!([{"name": "HTTPS_PROXY", "value": "http://$(TASKQUEUE_PROXY_ADDRESS)"}]);
+    assert_eq!(
+        variables(connection.clone(), own)[4..],
+        pairs(&[
+            ("TASKQUEUE_PROXY_ADDRESS", "proxy:3128"),
+            ("TASKQUEUE_PROXY_USERNAME", "proxy/username"),
+            ("TASKQUEUE_PROXY_PASSWORD", "proxy/password"),
+            ("HTTPS_PROXY", "http://$(TASKQUEUE_PROXY_ADDRESS)"),
+        ])
+    );
+    // They are not reserved: a variable of the template wins.
+    let own = json!([{"name": "TASKQUEUE_PROXY_PASSWORD", "value": "other"}]);
+    assert_eq!(
+        variables(connection, own)[4..],
+        pairs(&[
+            ("TASKQUEUE_PROXY_ADDRESS", "proxy:3128"),
+            ("TASKQUEUE_PROXY_USERNAME", "proxy/username"),
+            ("TASKQUEUE_PROXY_PASSWORD", "other"),
+        ])
+    );
+}
+
+#[test]
+fn an_address_that_is_excluded_from_the_proxy_is_rendered_without_one() {
+    let direct = json!({"address": "temporal.shop.svc:7233"});
+    let excluded = json!({
+        "address": "temporal.shop.svc:7233",
+        "proxy": {
+            "address": "proxy:3128", "credentialsSecretRef": {"name": "proxy"},
+            "noProxy": [".svc"],
+        },
+    });
+    let none = || json!([]);
+    assert_eq!(variables(excluded, none()), variables(direct, none()));
+}
+
 /// Everything that a user writes around the worker stays as it is and where it is.
 #[test]
 fn the_users_labels_volumes_and_container_order_are_kept() {

@@ -1,16 +1,18 @@
 //! Checks how to reach Temporal. Pure.
 
 use crate::connection::{
-    ADDRESS_MESSAGE, CA_MESSAGE, SecretKeyReference, TemporalConnectionSpec, TlsSpec,
+    ADDRESS_MESSAGE, CA_MESSAGE, PROXY_ADDRESS_MESSAGE, ProxySpec, SecretKeyReference,
+    TemporalConnectionSpec, TlsSpec,
 };
-use crate::fleet::{Connection, Invalid, ObjectKey, ObjectKind, SecretKey, Tls};
+use crate::fleet::{Connection, Invalid, ObjectKey, ObjectKind, Proxy, SecretKey, Tls};
 use crate::validate::findings::Findings;
+use crate::validate::no_proxy;
 
 /// Parses the connection at `path`: `spec.connection` of a `TaskQueueWorker`, or `spec` of a
 /// `TemporalConnection`.
 pub fn connection(spec: &TemporalConnectionSpec, path: &str) -> Result<Connection, Vec<Invalid>> {
     let mut findings = Findings::default();
-    if let Err(message) = check_address(&spec.address) {
+    if let Err(message) = check_address(&spec.address, ADDRESS_MESSAGE) {
         findings.add(format!("{path}.address"), message);
     }
     if spec.temporal_namespace.is_empty() {
@@ -28,6 +30,12 @@ pub fn connection(spec: &TemporalConnectionSpec, path: &str) -> Result<Connectio
             "needs tls: without it the API key would be sent unencrypted; add tls: {} to use TLS \
              with the public certificate authorities",
         );
+    }
+    let proxy = spec.proxy.as_ref();
+    if let Some(proxy) = proxy
+        && let Err(message) = check_address(&proxy.address, PROXY_ADDRESS_MESSAGE)
+    {
+        findings.add(format!("{path}.proxy.address"), message);
     }
     let tls = spec.tls.as_ref();
     if tls.is_some_and(|tls| tls.ca_secret_ref.is_some() && tls.ca_config_map_ref.is_some()) {
@@ -54,7 +62,26 @@ pub fn connection(spec: &TemporalConnectionSpec, path: &str) -> Result<Connectio
                 secret: name.clone(),
                 key: key.clone(),
             }),
+        proxy: proxy
+            .filter(|proxy| !is_excluded(&spec.address, proxy))
+            .map(
+                |ProxySpec {
+                     address,
+                     credentials_secret_ref,
+                     ..
+                 }| Proxy {
+                    address: address.clone(),
+                    credentials: credentials_secret_ref
+                        .as_ref()
+                        .map(|reference| reference.name.clone()),
+                },
+            ),
     })
+}
+
+/// Whether an address is reached without the proxy.
+fn is_excluded(address: &str, proxy: &ProxySpec) -> bool {
+    no_proxy::excludes(proxy.no_proxy.iter().map(String::as_str), address)
 }
 
 /// The object with the CA certificates: at most one of the two references is set.
@@ -71,8 +98,7 @@ fn ca(tls: &TlsSpec) -> Option<ObjectKey> {
         .or_else(|| config_map.map(|ca| key(ObjectKind::ConfigMap, &ca.name, &ca.key)))
 }
 
-fn check_address(address: &str) -> Result<(), String> {
-    let wanted = ADDRESS_MESSAGE;
+fn check_address(address: &str, wanted: &str) -> Result<(), String> {
     let (host, port) = address.rsplit_once(':').ok_or(wanted)?;
     let bracketed = host.starts_with('[') && host.ends_with(']');
     let host_is_plain = !host.is_empty()
@@ -106,7 +132,7 @@ mod tests {
             "user@temporal:7233",
         ]
         .into_iter()
-        .filter(|address| check_address(address).is_err())
+        .filter(|address| check_address(address, ADDRESS_MESSAGE).is_err())
         .collect();
         assert_eq!(
             refused,

@@ -13,8 +13,8 @@ use taskqueue_testkit::malformed::well_formed;
 
 use super::validate;
 use crate::fleet::{
-    Connection, ConnectionSource, DisruptionBudget, FleetKey, ObjectKey, ObjectKind, SecretKey,
-    Tls, WorkerPods,
+    Connection, ConnectionSource, DisruptionBudget, FleetKey, ObjectKey, ObjectKind, Proxy,
+    SecretKey, Tls, WorkerPods,
 };
 use crate::worker::TaskQueueWorker;
 
@@ -56,6 +56,7 @@ fn an_accepted_resource_becomes_a_complete_fleet() {
             temporal_namespace: "default".to_owned(),
             tls: None,
             api_key: None,
+            proxy: None,
         })
     );
     let queues: Vec<_> = fleet
@@ -279,6 +280,7 @@ fn a_connection_names_the_secrets_and_config_maps_it_needs() {
                 client_certificate: Some("client".to_owned()),
             }),
             api_key: Some(key("ca", "api")),
+            proxy: None,
         }
     );
     assert_eq!(
@@ -305,6 +307,56 @@ fn a_connection_names_the_secrets_and_config_maps_it_needs() {
         [
             Some(BTreeSet::from(["api"])),
             Some(BTreeSet::from(["ca.crt"]))
+        ]
+    );
+}
+
+#[test]
+fn a_proxy_has_an_address_and_names_its_secret() {
+    let fleet = |no_proxy: Value| {
+        worker(|resource| {
+            resource["spec"]["connection"] = json!({
+                "address": "temporal:7233",
+                "proxy": {
+                    "address": "proxy:3128", "credentialsSecretRef": {"name": "proxy"},
+                    "noProxy": no_proxy,
+                },
+            });
+        })
+    };
+    let connection = |no_proxy| match validate(&fleet(no_proxy)).unwrap().connection {
+        ConnectionSource::Inline(connection) => connection,
+        ConnectionSource::Reference(name) => panic!("{name} is a reference"),
+    };
+    let used = connection(json!(["other"]));
+    assert_eq!(
+        used.proxy,
+        Some(Proxy {
+            address: "proxy:3128".to_owned(),
+            credentials: Some("proxy".to_owned()),
+        })
+    );
+    assert_eq!(
+        used.objects(),
+        BTreeMap::from([(
+            (ObjectKind::Secret, "proxy"),
+            BTreeSet::from(["username", "password"])
+        )])
+    );
+    // Nothing is read for a proxy that is not used.
+    let excluded = connection(json!(["temporal"]));
+    assert_eq!(
+        (&excluded.proxy, excluded.objects()),
+        (&None, BTreeMap::new())
+    );
+    let refused = refusals(|resource| {
+        resource["spec"]["connection"]["proxy"] = json!({"address": "http://proxy:3128"});
+    });
+    assert_eq!(
+        refused,
+        [
+            "spec.connection.proxy.address: the address of a proxy must be host:port without a \
+             scheme, such as proxy.example.com:3128"
         ]
     );
 }

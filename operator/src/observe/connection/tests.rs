@@ -5,7 +5,7 @@ mod often;
 use k8s_openapi::ByteString;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use taskqueue_api::fleet::{ObjectKey, Tls as SpecTls};
+use taskqueue_api::fleet::{ObjectKey, Proxy as SpecProxy, Tls as SpecTls};
 use taskqueue_testkit::exposure::exposed;
 
 use super::*;
@@ -57,14 +57,21 @@ fn ca(kind: ObjectKind) -> ObjectKey {
     }
 }
 
-/// A connection with every possible credential, in the Secrets `ca`, `client` and `key`.
+/// A connection with every possible credential, in the Secrets `ca`, `client`, `key` and `proxy`.
 fn complete() -> Connection {
     let tls = SpecTls {
         ca: Some(ca(ObjectKind::Secret)),
         client_certificate: Some("client".to_owned()),
         server_name: None,
     };
-    with_tls(tls, Some(at("key", "key")))
+    let proxy = SpecProxy {
+        address: "proxy:3128".to_owned(),
+        credentials: Some("proxy".to_owned()),
+    };
+    Connection {
+        proxy: Some(proxy),
+        ..with_tls(tls, Some(at("key", "key")))
+    }
 }
 
 /// Valid values for all credentials of `complete`.
@@ -75,6 +82,8 @@ fn good() -> BTreeMap<(&'static str, &'static str), Vec<u8>> {
         (("client", "tls.crt"), certificate.into_bytes()),
         (("client", "tls.key"), key.into_bytes()),
         (("key", "key"), b"an-api-key-of-some-length".to_vec()),
+        (("proxy", "username"), b"operator".to_vec()),
+        (("proxy", "password"), b"a-password-of-some-length".to_vec()),
     ])
 }
 
@@ -145,6 +154,19 @@ async fn problems_are_reported_with_the_secret_and_its_key() {
             ("key", "key"),
             String::new(),
             "Secret key, key key in namespace shop: the API key is empty".to_owned(),
+        ),
+        (
+            ("proxy", "username"),
+            "a:b".to_owned(),
+            "Secret proxy, key username in namespace shop: the user name for the proxy contains a \
+             colon, which no user name of the scheme Basic can contain"
+                .to_owned(),
+        ),
+        (
+            ("proxy", "password"),
+            "\n".to_owned(),
+            "Secret proxy, key password in namespace shop: the password for the proxy is empty"
+                .to_owned(),
         ),
     ] {
         let values = good().into_iter().chain([(at, value.into_bytes())]);

@@ -37,7 +37,7 @@ fn connection(kind: ObjectKind) -> Usable {
             ca_pem: Some(pem.into_bytes()),
             ..taskqueue_temporal::Tls::default()
         }),
-        api_key: None,
+        ..ConnectionFields::default()
     };
     Usable {
         spec,

@@ -42,7 +42,7 @@ fn connection(ca_pem: Option<String>, client: Option<(String, String)>) -> Resol
                 key_pem: Secret::new(key),
             }),
         }),
-        api_key: None,
+        ..ConnectionFields::default()
     })
     .unwrap()
 }

@@ -16,6 +16,8 @@ use super::*;
 use crate::connection::{ClientCertificate, ConnectionFields, Secret, Tls};
 use crate::fault::Fault;
 
+mod through_proxy;
+
 /// The name in the servers' certificates.
 const NAME: &str = "temporal.test";
 

@@ -134,6 +134,62 @@ fn the_newline_after_an_api_key_is_not_part_of_it() {
     assert_eq!(connection.api_key(), Some("key".to_owned()));
 }
 
+/// A connection through a proxy with these credentials.
+fn through(address: &str, username: &[u8], password: &[u8]) -> ConnectionFields {
+    ConnectionFields {
+        proxy: Some(Proxy {
+            address: address.to_owned(),
+            credentials: Some(ProxyCredentials {
+                username: Secret::new(username),
+                password: Secret::new(password),
+            }),
+        }),
+        ..plain("temporal:7233")
+    }
+}
+
+#[test]
+fn each_problem_of_a_proxy_is_named() {
+    for address in [
+        "proxy",
+        "http://proxy:3128",
+        "user@proxy:3128",
+        "unix:/proxy.sock",
+    ] {
+        let refused = ResolvedConnection::new(through(address, b"user", b"password"));
+        let address = address.to_owned();
+        assert_eq!(refused, Err(ConnectionError::ProxyAddress { address }));
+    }
+    let (username, password) = (SecretPart::ProxyUsername, SecretPart::ProxyPassword);
+    for (part, value, error) in [
+        (username, &b""[..], ProxyCredentialError::Empty),
+        (username, b"\n", ProxyCredentialError::Empty),
+        (username, b"a:b", ProxyCredentialError::Colon),
+        (username, b"a\r\nX: y", ProxyCredentialError::Characters),
+        (password, b"", ProxyCredentialError::Empty),
+        (password, b"a\nb", ProxyCredentialError::Characters),
+        (password, b"\xff", ProxyCredentialError::Characters),
+    ] {
+        let fields = if part == username {
+            through("proxy:3128", value, b"password")
+        } else {
+            through("proxy:3128", b"user", value)
+        };
+        let refused = ResolvedConnection::new(fields).unwrap_err();
+        assert_eq!(refused, ConnectionError::ProxyCredential { part, error });
+        assert_eq!(refused.part(), Some(part));
+    }
+}
+
+#[test]
+fn the_newline_after_a_password_is_not_part_of_it_and_a_colon_is() {
+    let connection = ResolvedConnection::new(through("proxy:3128", b"user\n", b" a:b@c/%\n"));
+    assert_eq!(
+        connection.unwrap().proxy_credentials(),
+        Some(("user".to_owned(), " a:b@c/%".to_owned()))
+    );
+}
+
 #[test]
 fn certificate_and_key_must_belong_together() {
     let (certificate, key) = issued();
@@ -244,6 +300,16 @@ fn any_change_of_the_credential_changes_its_id() {
             api_key: Some(Secret::new("b")),
             ..base.clone()
         },
+        ConnectionFields {
+            proxy: Some(Proxy {
+                address: "proxy:3128".to_owned(),
+                credentials: None,
+            }),
+            ..plain("temporal:7233")
+        },
+        through("proxy:3128", b"a", b"b"),
+        through("proxy:3128", b"a", b"c"),
+        through("proxy:3129", b"a", b"b"),
     ];
     let prints: std::collections::BTreeSet<_> = variants.iter().map(CredentialId::of).collect();
     assert_eq!(prints.len(), variants.len());

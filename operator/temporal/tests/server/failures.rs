@@ -72,6 +72,7 @@ async fn tls_to_a_server_without_it_is_unavailable_and_the_message_says_why() {
             ..Tls::default()
         }),
         api_key: Some(Secret::new("not-to-be-printed")),
+        ..ConnectionFields::default()
     })
     .unwrap();
     let readers = watching(&encrypted, &[watch("orders")]);

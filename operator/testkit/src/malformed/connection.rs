@@ -67,6 +67,28 @@ pub(super) const INLINE: &[Mistake] = &[
         ],
     ),
     (
+        "a proxy with a scheme",
+        &[(
+            "/spec/connection/proxy",
+            r#"{"address": "http://proxy:3128"}"#,
+        )],
+        &[
+            "spec.connection.proxy.address",
+            "the address of a proxy must be host:port without a scheme",
+        ],
+    ),
+    (
+        "a proxy with a password in the manifest",
+        &[(
+            "/spec/connection/proxy",
+            r#"{"address": "user:password@proxy:3128"}"#,
+        )],
+        &[
+            "spec.connection.proxy.address",
+            "the address of a proxy must be host:port without a scheme",
+        ],
+    ),
+    (
         "an empty Temporal namespace",
         &[("/spec/connection/temporalNamespace", r#""""#)],
         &["spec.connection.temporalNamespace"],

@@ -19,11 +19,13 @@ use temporalio_client::tonic::codegen::http::uri::PathAndQuery;
 use temporalio_client::tonic::metadata::MetadataMap;
 use temporalio_client::tonic::transport::{Channel, Endpoint, Uri};
 use temporalio_client::tonic::{Extensions, Request, Status};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::connection::{CONNECT_TIMEOUT, Connector};
-use crate::tls;
+use crate::settings::ProxySettings;
+use crate::{tls, tunnel};
 
 /// The largest answer that is accepted, as in the SDK's client.
 const LARGEST_ANSWER: usize = 128 * 1024 * 1024;
@@ -44,26 +46,35 @@ impl Opaque {
             .context("TEMPORAL_ADDRESS is not an address")?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true);
-        let Some(files) = connector.tls_files() else {
-            let channel = endpoint.connect_lazy();
-            return Ok(Self { channel, connector });
+        let proxy = connector.settings().proxy.clone();
+        let (endpoint, tls) = match connector.tls_files() {
+            None if proxy.is_none() => {
+                let channel = endpoint.connect_lazy();
+                return Ok(Self { channel, connector });
+            }
+            None => (endpoint, None),
+            Some(files) => {
+                let origin: Uri = format!("https://{}", connector.authority()).parse()?;
+                let name = origin.host().context("the server has no name")?;
+                // A certificate names an IPv6 address without brackets.
+                let name = name.trim_matches(['[', ']']).to_owned();
+                let name = ServerName::try_from(name)?;
+                let tls = TlsConnector::from(Arc::new(tls::client_config(files)?));
+                (endpoint.origin(origin), Some((name, tls)))
+            }
         };
-        let origin: Uri = format!("https://{}", connector.authority()).parse()?;
-        let name = origin.host().context("the server has no name")?;
-        // A certificate names an IPv6 address without brackets.
-        let name = name.trim_matches(['[', ']']).to_owned();
-        let name = ServerName::try_from(name)?;
-        let tls = TlsConnector::from(Arc::new(tls::client_config(files)?));
         let connect = tower::service_fn(move |_: Uri| {
-            let (address, name, tls) = (address.clone(), name.clone(), tls.clone());
+            let (address, tls, proxy) = (address.clone(), tls.clone(), proxy.clone());
             async move {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                let stream = tls.connect(name, stream).await?;
+                let stream = open(proxy.as_ref(), &address).await?;
+                let stream: Box<dyn Stream> = match tls {
+                    None => stream,
+                    Some((name, tls)) => Box::new(tls.connect(name, stream).await?),
+                };
                 Ok::<_, std::io::Error>(TokioIo::new(stream))
             }
         });
-        let channel = endpoint.origin(origin).connect_with_connector_lazy(connect);
+        let channel = endpoint.connect_with_connector_lazy(connect);
         Ok(Self { channel, connector })
     }
 
@@ -92,6 +103,22 @@ impl Opaque {
             proto: answer.into(),
         })
     }
+}
+
+/// A stream to the server: through a tunnel or not, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Connects to the server, through the proxy if there is one.
+async fn open(proxy: Option<&ProxySettings>, address: &str) -> std::io::Result<Box<dyn Stream>> {
+    if let Some(proxy) = proxy {
+        let tunnel = tunnel::open(proxy, address).await;
+        return Ok(Box::new(tunnel.map_err(std::io::Error::other)?));
+    }
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(Box::new(stream))
 }
 
 /// Adds a header, unless the request has it.

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::header::HeaderValue;
+
 /// TLS to Temporal. All files are reloaded when they change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSettings {
@@ -49,6 +53,36 @@ impl fmt::Debug for ApiKey {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             Self::Value(_) => f.write_str("Value(…)"),
         }
+    }
+}
+
+/// An HTTP proxy, which connects to Temporal by the method CONNECT.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// `TASKQUEUE_PROXY_ADDRESS`, host:port. The proxy is spoken to without TLS.
+    pub address: String,
+    /// `TASKQUEUE_PROXY_USERNAME` and `TASKQUEUE_PROXY_PASSWORD`.
+    pub credentials: Option<(String, String)>,
+}
+
+impl ProxySettings {
+    /// The value of the header that authenticates to the proxy.
+    pub(crate) fn authorization(&self) -> Option<HeaderValue> {
+        let (username, password) = self.credentials.as_ref()?;
+        let basic = STANDARD.encode(format!("{username}:{password}"));
+        let mut value = HeaderValue::try_from(format!("Basic {basic}")).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+impl fmt::Debug for ProxySettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let credentials = self.credentials.as_ref().map(|_| "…");
+        f.debug_struct("ProxySettings")
+            .field("address", &self.address)
+            .field("credentials", &credentials)
+            .finish()
     }
 }
 

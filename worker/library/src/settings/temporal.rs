@@ -12,8 +12,12 @@ use temporalio_common::envconfig::{
     load_client_config_profile,
 };
 
-use super::credentials::{ApiKey, Headers, Pem, TlsSettings};
+use super::credentials::{ApiKey, Headers, Pem, ProxySettings, TlsSettings};
 use crate::environment::{Environment, SettingError};
+
+const PROXY_ADDRESS: &str = "TASKQUEUE_PROXY_ADDRESS";
+const PROXY_USERNAME: &str = "TASKQUEUE_PROXY_USERNAME";
+const PROXY_PASSWORD: &str = "TASKQUEUE_PROXY_PASSWORD";
 
 /// How to reach Temporal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub struct TemporalSettings {
     pub api_key: Option<ApiKey>,
     /// `TEMPORAL_GRPC_META_*`.
     pub headers: Headers,
+    /// `TASKQUEUE_PROXY_*`: the proxy to connect through. `HTTPS_PROXY` is not read.
+    pub proxy: Option<ProxySettings>,
 }
 
 impl TemporalSettings {
@@ -41,6 +47,7 @@ impl TemporalSettings {
             address: address(profile.address)?,
             temporal_namespace: profile.namespace.unwrap_or_else(|| "default".to_owned()),
             headers: Headers(profile.grpc_meta.into_iter().collect()),
+            proxy: proxy(environment)?,
         })
     }
 }
@@ -88,16 +95,66 @@ fn profile(environment: &Environment) -> Result<ClientConfigProfile, SettingErro
 
 fn address(configured: Option<String>) -> Result<String, SettingError> {
     let address = configured.unwrap_or_else(|| "localhost:7233".to_owned());
-    let valid = address.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|p| p > 0)
-    });
-    if !valid || Url::parse(&format!("http://{address}")).is_err() {
+    if !is_address(&address) {
         return Err(SettingError::new(
             "TEMPORAL_ADDRESS",
             "must be host:port, without a scheme",
         ));
     }
     Ok(address)
+}
+
+/// Whether a text is host:port.
+fn is_address(text: &str) -> bool {
+    let valid = text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|p| p > 0)
+    });
+    valid && Url::parse(&format!("http://{text}")).is_ok()
+}
+
+/// The proxy, whose user name and password need each other.
+fn proxy(environment: &Environment) -> Result<Option<ProxySettings>, SettingError> {
+    let missing = |missing: &str, given: &str| {
+        SettingError::new(
+            missing,
+            format!("is missing; it goes together with {given}"),
+        )
+    };
+    let username = proxy_credential(environment, PROXY_USERNAME)?;
+    let password = proxy_credential(environment, PROXY_PASSWORD)?;
+    if username.as_ref().is_some_and(|name| name.contains(':')) {
+        return Err(SettingError::new(
+            PROXY_USERNAME,
+            "must not contain a colon",
+        ));
+    }
+    let credentials = match (username, password) {
+        (None, None) => None,
+        (Some(username), Some(password)) => Some((username, password)),
+        (Some(_), None) => return Err(missing(PROXY_PASSWORD, PROXY_USERNAME)),
+        (None, Some(_)) => return Err(missing(PROXY_USERNAME, PROXY_PASSWORD)),
+    };
+    match environment.get(PROXY_ADDRESS) {
+        None if credentials.is_some() => Err(missing(PROXY_ADDRESS, PROXY_USERNAME)),
+        None => Ok(None),
+        Some(address) if is_address(address) => Ok(Some(ProxySettings {
+            address: address.to_owned(),
+            credentials,
+        })),
+        Some(_) => Err(SettingError::new(
+            PROXY_ADDRESS,
+            "must be host:port, without a scheme",
+        )),
+    }
+}
+
+/// A user name or a password, without the newline that some tools add.
+fn proxy_credential(environment: &Environment, name: &str) -> Result<Option<String>, SettingError> {
+    environment.parse(name, "must be one line of text", |value| {
+        let value = value.trim_end_matches(['\r', '\n']);
+        let is_line = !value.is_empty() && !value.contains(char::is_control);
+        is_line.then(|| value.to_owned())
+    })
 }
 
 fn api_key(
@@ -271,6 +328,56 @@ mod tests {
             "TEMPORAL_API_KEY_FILE needs TLS, or the key would be sent in clear text; set \
              TEMPORAL_TLS to true"
         );
+    }
+
+    #[test]
+    fn a_proxy_has_an_address_and_its_password_is_never_printed() {
+        let settings = read(&[
+            ("TASKQUEUE_PROXY_ADDRESS", "proxy:3128"),
+            ("TASKQUEUE_PROXY_USERNAME", "user"),
+            ("TASKQUEUE_PROXY_PASSWORD", "a:secret\n"),
+        ])
+        .unwrap();
+        assert!(!format!("{settings:?}").contains("secret"));
+        assert_eq!(
+            settings.proxy,
+            Some(ProxySettings {
+                address: "proxy:3128".to_owned(),
+                credentials: Some(("user".to_owned(), "a:secret".to_owned())),
+            })
+        );
+        for (pairs, expected) in [
+            (
+                &[("TASKQUEUE_PROXY_ADDRESS", "http://proxy:3128")][..],
+                "TASKQUEUE_PROXY_ADDRESS must be host:port, without a scheme",
+            ),
+            (
+                &[("TASKQUEUE_PROXY_USERNAME", "user")],
+                "TASKQUEUE_PROXY_PASSWORD is missing; it goes together with \
+                 TASKQUEUE_PROXY_USERNAME",
+            ),
+            (
+                &[
+                    ("TASKQUEUE_PROXY_USERNAME", "user"),
+                    ("TASKQUEUE_PROXY_PASSWORD", "secret"),
+                ],
+                "TASKQUEUE_PROXY_ADDRESS is missing; it goes together with \
+                 TASKQUEUE_PROXY_USERNAME",
+            ),
+            (
+                &[
+                    ("TASKQUEUE_PROXY_USERNAME", "us:er"),
+                    ("TASKQUEUE_PROXY_PASSWORD", "secret"),
+                ],
+                "TASKQUEUE_PROXY_USERNAME must not contain a colon",
+            ),
+            (
+                &[("TASKQUEUE_PROXY_PASSWORD", "two\nlines")],
+                "TASKQUEUE_PROXY_PASSWORD must be one line of text",
+            ),
+        ] {
+            assert_eq!(mistake(pairs), expected);
+        }
     }
 
     #[test]

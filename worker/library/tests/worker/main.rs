@@ -13,3 +13,4 @@ mod minimal;
 mod probe;
 mod recycling;
 mod support;
+mod through_proxy;

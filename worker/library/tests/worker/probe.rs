@@ -44,7 +44,7 @@ fn failed(error: impl std::fmt::Debug) -> ActivityError {
 }
 
 /// Runs the activity on a worker with these variables.
-async fn looks_around(task_queue: &'static str, variables: Vec<(&'static str, String)>) {
+pub(crate) async fn looks_around(task_queue: &'static str, variables: Vec<(&'static str, String)>) {
     let client = client().await;
     let queue = [("TEMPORAL_TASK_QUEUE", task_queue.to_owned())];
     let _worker = Inside::start(variables.into_iter().chain(queue), || {

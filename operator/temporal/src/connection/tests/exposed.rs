@@ -144,7 +144,7 @@ fn printed(outcome: &Result<ResolvedConnection, ConnectionError>) -> String {
 
 /// For each field that holds a Secret, a connection with the material there and good values
 /// elsewhere.
-fn connections(material: &[u8]) -> [ConnectionFields; 4] {
+fn connections(material: &[u8]) -> [ConnectionFields; 6] {
     let (certificate, key) = issued();
     let with_api_key = ConnectionFields {
         api_key: Some(Secret::new(material)),
@@ -163,6 +163,8 @@ fn connections(material: &[u8]) -> [ConnectionFields; 4] {
         mutual(material.to_vec(), key),
         with_ca,
         with_api_key,
+        through("proxy:3128", material, b"password"),
+        through("proxy:3128", b"user", material),
     ]
 }
 

@@ -17,11 +17,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::schema;
 
-/// The operator checks the port's range; the rule only refuses what cannot be an address.
-const ADDRESS_RULE: &str = r"self.matches('^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\\[[0-9A-Fa-f:.]+\\]):[1-9][0-9]{0,4}$')";
+/// host:port in a rule: a host name with or without the dot of an absolute one, or an IPv6 address
+/// in brackets; a port from 1 to 65535.
+macro_rules! host_port {
+    () => {
+        concat!(
+            r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\\.?",
+            r"|\\[[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*\\])",
+            "(:[1-9][0-9]{0,3}|:[1-5][0-9]{4}|:6[0-4][0-9]{3}|:65[0-4][0-9]{2}|:655[0-2][0-9]",
+            "|:6553[0-5])"
+        )
+    };
+}
+
+/// The operator checks the address further; the rule refuses what a pattern can tell.
+const ADDRESS_RULE: &str = concat!("self.matches('^(dns:///)?", host_port!(), "$')");
+const PROXY_ADDRESS_RULE: &str = concat!("self.matches('^", host_port!(), "$')");
+/// How gRPC names the resolver that looks a name up in DNS. Users of Temporal's SDK for Go put it
+/// before addresses.
+const DNS_RESOLVER: &str = "dns:///";
+
+/// host:port of an address that a user writes.
+pub fn host_port(address: &str) -> &str {
+    address.strip_prefix(DNS_RESOLVER).unwrap_or(address)
+}
+
 /// The message for an invalid address.
-pub(crate) const ADDRESS_MESSAGE: &str =
-    "address must be host:port without a scheme, such as temporal-frontend.temporal.svc:7233";
+pub(crate) const ADDRESS_MESSAGE: &str = "address must be host:port without a scheme, such as \
+     temporal-frontend.temporal.svc:7233 or [fd00::1]:7233";
 /// The message for an invalid address of a proxy.
 pub(crate) const PROXY_ADDRESS_MESSAGE: &str =
     "the address of a proxy must be host:port without a scheme, such as proxy.example.com:3128";
@@ -93,9 +116,10 @@ const SERVER_NAME_RULE: &str = "self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-
         .field_path(".apiKeySecretRef")
 )]
 pub struct TemporalConnectionSpec {
-    /// The address of Temporal's frontend, as host:port, without a scheme. Example:
-    /// temporal-frontend.temporal.svc:7233. Required.
-    #[schemars(length(min = 3, max = 259))]
+    /// The address of Temporal's frontend, as host:port, without a scheme. An IPv6 address is in
+    /// brackets. A host name may end with a dot, and the address may begin with dns:///, which
+    /// workers in Go and Java understand. Example: temporal-frontend.temporal.svc:7233. Required.
+    #[schemars(length(min = 3, max = 267))]
     #[x_kube(validation = (ADDRESS_RULE, ADDRESS_MESSAGE))]
     pub address: String,
 
@@ -214,8 +238,8 @@ pub struct TlsSpec {
 pub struct ProxySpec {
     /// The address of the proxy, as host:port, without a scheme. The proxy is spoken to without
     /// TLS. Example: proxy.example.com:3128. Required.
-    #[schemars(length(min = 3, max = 259))]
-    #[x_kube(validation = (ADDRESS_RULE, PROXY_ADDRESS_MESSAGE))]
+    #[schemars(length(min = 3, max = 260))]
+    #[x_kube(validation = (PROXY_ADDRESS_RULE, PROXY_ADDRESS_MESSAGE))]
     pub address: String,
 
     /// The user name and the password for the proxy: a Secret of type kubernetes.io/basic-auth in

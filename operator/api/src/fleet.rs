@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use taskqueue_scaling::{Policy, TaskType};
 
+use crate::connection::host_port;
 use crate::duration::DurationString;
 use crate::schedule::{self, Window};
 use crate::worker::ScaleTargetReference;
@@ -88,7 +89,7 @@ pub enum ConnectionSource {
 /// How to reach Temporal, checked. Names Secrets and ConfigMaps, but does not contain their values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Connection {
-    /// host:port.
+    /// host:port, as the user writes it; see [`Connection::server`].
     pub address: String,
     /// The namespace inside Temporal.
     pub temporal_namespace: String,
@@ -169,6 +170,11 @@ pub struct SecretKey {
 }
 
 impl Connection {
+    /// host:port of Temporal, without `dns:///`.
+    pub fn server(&self) -> &str {
+        host_port(&self.address)
+    }
+
     /// Every Secret and ConfigMap that the connection names, with the keys that it needs from it.
     pub fn objects(&self) -> BTreeMap<(ObjectKind, &str), BTreeSet<&str>> {
         let mut objects: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();

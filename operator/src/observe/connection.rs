@@ -166,7 +166,7 @@ fn fields(spec: &Connection, data: &Values<'_>) -> ConnectionFields {
     };
     let secret = |name: &str, key: &str| value(ObjectKind::Secret, name, key);
     ConnectionFields {
-        address: spec.address.clone(),
+        address: spec.server().to_owned(),
         temporal_namespace: spec.temporal_namespace.clone(),
         tls: spec.tls.as_ref().map(|tls| Tls {
             ca_pem: tls.ca.as_ref().map(|ca| value(ca.kind, &ca.name, &ca.key)),

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use parking_lot::{Mutex, MutexGuard};
+use taskqueue_api::connection::host_port;
 use taskqueue_api::{Connection, Fleet, FleetKey, well_known};
 use taskqueue_scaling::TaskType;
 
@@ -158,7 +159,7 @@ fn as_made(deployment: &Deployment) -> Vec<TaskQueueKey> {
         return Vec::new();
     };
     let of_type = |task_type: TaskType| TaskQueueKey {
-        address: address.to_ascii_lowercase(),
+        address: normalized(&address),
         temporal_namespace: temporal_namespace.clone(),
         task_queue: task_queue.clone(),
         task_type: task_type.as_str(),
@@ -168,12 +169,17 @@ fn as_made(deployment: &Deployment) -> Vec<TaskQueueKey> {
 
 fn key_of(connection: &Connection, task_queue: &str, task_type: TaskType) -> TaskQueueKey {
     TaskQueueKey {
-        // Host names are case-insensitive.
-        address: connection.address.to_ascii_lowercase(),
+        address: normalized(&connection.address),
         temporal_namespace: connection.temporal_namespace.clone(),
         task_queue: task_queue.to_owned(),
         task_type: task_type.as_str(),
     }
+}
+
+/// An address in the form in which addresses of one server are the same. Host names are
+/// case-insensitive, and a dot at their end is left out as a rule.
+fn normalized(address: &str) -> String {
+    host_port(address).replace(".:", ":").to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -249,16 +255,24 @@ mod tests {
             temporal_namespace: "other".to_owned(),
             ..here.clone()
         };
-        let shouted = Connection {
-            address: here.address.to_uppercase(),
+        let at_address = |address: String| Connection {
+            address,
             ..here.clone()
         };
+        let (host, port) = here.address.split_once(':').unwrap();
+        let same = [
+            here.address.to_uppercase(),
+            format!("dns:///{}", here.address),
+            format!("{host}.:{port}"),
+        ];
         assert_eq!(owners.register(&old, at(1), &here), BTreeMap::new());
         assert_eq!(owners.register(&new, at(2), &there), BTreeMap::new());
-        assert_eq!(
-            owners.register(&new, at(2), &shouted),
-            BTreeMap::from([("b".to_owned(), old.key.clone())]),
-            "host names do not differ by case"
-        );
+        for address in same {
+            assert_eq!(
+                owners.register(&new, at(2), &at_address(address.clone())),
+                BTreeMap::from([("b".to_owned(), old.key.clone())]),
+                "{address} is the same server"
+            );
+        }
     }
 }

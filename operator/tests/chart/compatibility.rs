@@ -174,9 +174,10 @@ fn is_quantity(path: &str) -> bool {
 }
 
 /// How the new rules begin that every working object of the last release satisfies: it has a
-/// template, which was required, no queue of it has a scaleTargetRef, and Temporal refuses task
-/// queues with longer names.
-const SATISFIED: [&str; 3] = [
+/// template, which was required, no queue of it has a scaleTargetRef, Temporal refuses task queues
+/// with longer names, and an address that the rule about it refuses was never connected to.
+const SATISFIED: [&str; 4] = [
+    "self.matches('^(dns:///)?",
     "size(bytes(self)) <= 1000",
     "has(self.template) || ",
     "self.queues.all(a, self.queues.all(b, a.name >= b.name || !has(a.scaleTargetRef) || ",

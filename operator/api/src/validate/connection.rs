@@ -1,8 +1,10 @@
 //! Checks how to reach Temporal. Pure.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use crate::connection::{
     ADDRESS_MESSAGE, CA_MESSAGE, PROXY_ADDRESS_MESSAGE, ProxySpec, SecretKeyReference,
-    TemporalConnectionSpec, TlsSpec,
+    TemporalConnectionSpec, TlsSpec, host_port,
 };
 use crate::fleet::{Connection, Invalid, ObjectKey, ObjectKind, Proxy, SecretKey, Tls};
 use crate::validate::findings::Findings;
@@ -12,7 +14,7 @@ use crate::validate::no_proxy;
 /// `TemporalConnection`.
 pub fn connection(spec: &TemporalConnectionSpec, path: &str) -> Result<Connection, Vec<Invalid>> {
     let mut findings = Findings::default();
-    if let Err(message) = check_address(&spec.address, ADDRESS_MESSAGE) {
+    if let Err(message) = check_address(host_port(&spec.address), ADDRESS_MESSAGE) {
         findings.add(format!("{path}.address"), message);
     }
     if spec.temporal_namespace.is_empty() {
@@ -81,7 +83,8 @@ pub fn connection(spec: &TemporalConnectionSpec, path: &str) -> Result<Connectio
 
 /// Whether an address is reached without the proxy.
 fn is_excluded(address: &str, proxy: &ProxySpec) -> bool {
-    no_proxy::excludes(proxy.no_proxy.iter().map(String::as_str), address)
+    let entries = proxy.no_proxy.iter().map(String::as_str);
+    no_proxy::excludes(entries, host_port(address))
 }
 
 /// The object with the CA certificates: at most one of the two references is set.
@@ -98,19 +101,34 @@ fn ca(tls: &TlsSpec) -> Option<ObjectKey> {
         .or_else(|| config_map.map(|ca| key(ObjectKind::ConfigMap, &ca.name, &ca.key)))
 }
 
+/// Checks a host:port. `wanted` is the message if it is none.
 fn check_address(address: &str, wanted: &str) -> Result<(), String> {
     let (host, port) = address.rsplit_once(':').ok_or(wanted)?;
-    let bracketed = host.starts_with('[') && host.ends_with(']');
-    let host_is_plain = !host.is_empty()
-        && (bracketed || !host.contains([':', '/', '@', '[', ']']))
-        && !host.contains(|c: char| c.is_whitespace() || c.is_control());
-    if !host_is_plain {
+    if !is_host(host) {
         return Err(wanted.to_owned());
     }
     match port.parse::<u16>() {
         Ok(1..) => Ok(()),
         Ok(0) | Err(_) => Err(format!("{wanted}, with a port from 1 to 65535")),
     }
+}
+
+/// Whether a text is a host name, an IPv4 address or an IPv6 address in brackets. A last label of
+/// digits makes an IPv4 address, as in URLs.
+fn is_host(host: &str) -> bool {
+    if let Some(inner) = host.strip_prefix('[') {
+        let inner = inner.strip_suffix(']');
+        return inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok());
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let mut labels = name.split('.');
+    let is_label = |label: &str| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        !label.is_empty() && label.len() <= 63 && label.chars().all(allowed)
+    };
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let is_number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+    labels.all(is_label) && (!is_number || name.parse::<Ipv4Addr>().is_ok())
 }
 
 #[cfg(test)]
@@ -123,6 +141,9 @@ mod tests {
             "temporal:7233",
             "[::1]:7233",
             "10.0.0.1:1",
+            "temporal.shop.svc.cluster.local.:7233",
+            "temporal_frontend:7233",
+            "1and1.example:7233",
             "temporal",
             "http://temporal:7233",
             "temporal:0",
@@ -130,6 +151,13 @@ mod tests {
             "a:b:7233",
             ":7233",
             "user@temporal:7233",
+            "fd00::1:7233",
+            "[fd00::1%eth0]:7233",
+            "[10.0.0.1]:7233",
+            "[temporal]:7233",
+            "10.0.0.256:7233",
+            "temporal..svc:7233",
+            ".:7233",
         ]
         .into_iter()
         .filter(|address| check_address(address, ADDRESS_MESSAGE).is_err())
@@ -144,7 +172,37 @@ mod tests {
                 "a:b:7233",
                 ":7233",
                 "user@temporal:7233",
+                "fd00::1:7233",
+                "[fd00::1%eth0]:7233",
+                "[10.0.0.1]:7233",
+                "[temporal]:7233",
+                "10.0.0.256:7233",
+                "temporal..svc:7233",
+                ".:7233",
             ]
         );
+    }
+
+    #[test]
+    fn only_the_resolver_for_dns_may_stand_before_an_address() {
+        let refused = |address: &str| {
+            let spec = serde_json::json!({"address": address});
+            let spec: TemporalConnectionSpec = serde_json::from_value(spec).unwrap();
+            connection(&spec, "spec").map(|connection| connection.server().to_owned())
+        };
+        assert_eq!(
+            refused("dns:///temporal:7233"),
+            Ok("temporal:7233".to_owned())
+        );
+        assert_eq!(refused("dns:///[::1]:7233"), Ok("[::1]:7233".to_owned()));
+        for address in [
+            "dns://temporal:7233",
+            "dns:temporal:7233",
+            "dns://8.8.8.8/temporal:7233",
+            "passthrough:///temporal:7233",
+            "dns:///dns:///temporal:7233",
+        ] {
+            assert!(refused(address).is_err(), "{address}");
+        }
     }
 }

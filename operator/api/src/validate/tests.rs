@@ -447,7 +447,7 @@ fn all_mistakes_are_reported_at_once() {
             "metadata.name: must be at most 63 lower-case letters, digits and hyphens, because it \
              becomes a label of the pods",
             "spec.connection.address: address must be host:port without a scheme, such as \
-             temporal-frontend.temporal.svc:7233, with a port from 1 to 65535",
+             temporal-frontend.temporal.svc:7233 or [fd00::1]:7233, with a port from 1 to 65535",
             "spec.drain.gracePeriod: gracePeriod must be a duration such as 5s, 10m or 1h30m, \
              from 1s to 24h",
             "spec.template.spec.hostNetwork: must not be true: the operator finds the pod of a \

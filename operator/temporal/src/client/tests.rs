@@ -86,7 +86,14 @@ async fn serve<F>(way: impl Fn(TcpStream) -> F + Send + 'static) -> String
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    serve_on("127.0.0.1:0", way).await
+}
+
+async fn serve_on<F>(address: &str, way: impl Fn(TcpStream) -> F + Send + 'static) -> String
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -217,6 +224,28 @@ async fn a_tls_mismatch_with_the_server_is_recognized() {
          does not use TLS"
     );
     assert_eq!(failure.kind, CallErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn an_ipv6_address_in_brackets_works_with_and_without_tls() {
+    let authority = Authority::new();
+    let by_address = authority.sign(|params| {
+        let ip = std::net::Ipv6Addr::LOCALHOST.into();
+        params.subject_alt_names = vec![rcgen::SanType::IpAddress(ip)];
+    });
+    let tls = server(&by_address, &["h2"], None);
+    let address = serve_on("[::1]:0", move |stream| https(tls.clone(), stream)).await;
+    let mut fields = trusting(&address, &authority);
+    fields.tls.as_mut().unwrap().server_name = None;
+    assert_eq!(failure(fields).await.kind, CallErrorKind::Denied);
+    let plaintext = serve_on("[::1]:0", |stream| async {
+        let headers = [("content-type", "application/grpc"), ("grpc-status", "16")];
+        http2(stream, 200, &headers).await;
+    })
+    .await;
+    assert_eq!(failure(plain(&plaintext)).await.kind, CallErrorKind::Denied);
+    // The probe reaches it too.
+    assert_eq!(fault(plain(&address)).await, Some(Fault::ServerWantsTls));
 }
 
 #[tokio::test]

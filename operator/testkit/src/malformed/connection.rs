@@ -37,6 +37,35 @@ pub(super) const INLINE: &[Mistake] = &[
         ],
     ),
     (
+        "an IPv6 address without brackets",
+        &[("/spec/connection/address", r#""fd00::1:7233""#)],
+        &["spec.connection.address", "[fd00::1]:7233"],
+    ),
+    (
+        "an IPv4 address in brackets",
+        &[("/spec/connection/address", r#""[10.0.0.1]:7233""#)],
+        &["spec.connection.address", "[fd00::1]:7233"],
+    ),
+    (
+        "a port that does not exist",
+        &[("/spec/connection/address", r#""temporal:65536""#)],
+        &[
+            "spec.connection.address",
+            "address must be host:port without a scheme",
+        ],
+    ),
+    (
+        "a resolver of gRPC that only some workers have",
+        &[(
+            "/spec/connection/address",
+            r#""passthrough:///temporal:7233""#,
+        )],
+        &[
+            "spec.connection.address",
+            "address must be host:port without a scheme",
+        ],
+    ),
+    (
         "an API key without TLS",
         &[(
             "/spec/connection/apiKeySecretRef",

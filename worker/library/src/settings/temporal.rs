@@ -95,6 +95,11 @@ fn profile(environment: &Environment) -> Result<ClientConfigProfile, SettingErro
 
 fn address(configured: Option<String>) -> Result<String, SettingError> {
     let address = configured.unwrap_or_else(|| "localhost:7233".to_owned());
+    // gRPC's name of the resolver that is used in any case. The operator passes it on to workers.
+    let address = address
+        .strip_prefix("dns:///")
+        .unwrap_or(&address)
+        .to_owned();
     if !is_address(&address) {
         return Err(SettingError::new(
             "TEMPORAL_ADDRESS",
@@ -268,6 +273,17 @@ mod tests {
         assert_eq!(settings.address, "localhost:7233");
         assert_eq!(settings.temporal_namespace, "default");
         assert_eq!((settings.tls, settings.api_key), (None, None));
+    }
+
+    #[test]
+    fn an_address_may_name_the_resolver_that_is_used_anyway() {
+        for address in ["temporal:7233", "temporal.svc.:7233", "[::1]:7233"] {
+            let named = format!("dns:///{address}");
+            for written in [address, &named] {
+                let settings = read(&[("TEMPORAL_ADDRESS", written)]).unwrap();
+                assert_eq!(settings.address, address);
+            }
+        }
     }
 
     #[test]

@@ -105,6 +105,21 @@ async fn the_proxy_connects_to_the_server_by_name_and_gets_the_credentials() {
     );
 }
 
+/// A certificate has no dot at the end of a name, and the name in the handshake has none.
+#[tokio::test]
+async fn an_absolute_name_matches_the_certificate() {
+    let authority = Authority::new();
+    let mut proxy = start(Way::Connect(encrypted(&authority).await)).await;
+    let mut fields = through(&proxy.address, trusting("temporal.test.:7233", &authority));
+    fields.tls.as_mut().unwrap().server_name = None;
+    assert_eq!(failure(fields).await.kind, CallErrorKind::Denied);
+    let request = proxy.requests().remove(0);
+    assert!(
+        request.starts_with("CONNECT temporal.test.:7233 "),
+        "{request}"
+    );
+}
+
 #[tokio::test]
 async fn what_a_proxy_answers_instead_is_named() {
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -185,7 +185,7 @@ pub(crate) fn usable(fleet: &Fleet) -> Usable {
         ..ConnectionFields::default()
     };
     Usable {
-        spec,
+        spec: *spec,
         resolved: ResolvedConnection::new(fields).unwrap(),
     }
 }

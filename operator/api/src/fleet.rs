@@ -81,7 +81,7 @@ pub struct FleetKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionSource {
     /// In the `TaskQueueWorker` itself.
-    Inline(Connection),
+    Inline(Box<Connection>),
     /// In the `TemporalConnection` of this name, in the namespace of the fleet.
     Reference(String),
 }

@@ -188,7 +188,7 @@ fn key(worker: &TaskQueueWorker, findings: &mut Findings) -> FleetKey {
 fn source(spec: &TaskQueueWorkerSpec, findings: &mut Findings) -> Option<ConnectionSource> {
     match (&spec.connection, &spec.connection_ref) {
         (Some(inline), None) => match connection(inline, "spec.connection") {
-            Ok(connection) => Some(ConnectionSource::Inline(connection)),
+            Ok(connection) => Some(ConnectionSource::Inline(Box::new(connection))),
             Err(invalid) => {
                 findings.0.extend(invalid);
                 None

@@ -36,7 +36,7 @@ pub struct Usable {
 /// If the `TemporalConnection` that it refers to is missing or malformed.
 pub fn spec(fleet: &Fleet, caches: &Caches) -> Result<Connection, NotReady> {
     let name = match &fleet.connection {
-        ConnectionSource::Inline(connection) => return Ok(connection.clone()),
+        ConnectionSource::Inline(connection) => return Ok(connection.as_ref().clone()),
         ConnectionSource::Reference(name) => name,
     };
     let namespace = &fleet.key.namespace;

@@ -28,7 +28,7 @@ use crate::call::{
     CallError, CallErrorKind, Described, Heartbeat, Method, QueueStats, WorkersPage,
 };
 use crate::connection::{CredentialId, ResolvedConnection, ServerNamespace};
-use crate::{fault, probe, proxy, wire};
+use crate::{fault, probe, tunnel, wire};
 
 /// The deadline for opening a connection, and for a call. A cached answer takes two milliseconds,
 /// an uncached one thirty; at five seconds the server is in trouble.
@@ -198,7 +198,7 @@ impl TemporalClient {
 /// there is one, and probes a server that answered in an unexpected way.
 async fn failure(to: &ResolvedConnection, error: Option<&ClientConnectError>) -> CallError {
     if let Some(proxy) = to.proxy()
-        && let Err(why) = proxy::connect(to).await
+        && let Err(why) = tunnel::connect(to).await
     {
         return why.call_error(&proxy.address);
     }

@@ -43,7 +43,8 @@
 //! | `call` | the interface to Temporal: calls, answers and failures as plain data | no |
 //! | `client`, `wire` | that interface over the network, with the official client | yes |
 //! | `fault` | why a connection failed | no |
-//! | `probe`, `proxy` | which protocol a server speaks; why a proxy opens no tunnel | yes |
+//! | `probe`, `tunnel` | which protocol a server speaks; whether a proxy opens a tunnel | yes |
+//! | `proxy` | what is wrong if it does not | no |
 //! | `subscription`, `slots` | what callers request and receive; workers joined with pods | no |
 //! | `pool`, `reader` | the tasks that read | through `call` |
 //! | `budget`, `schedule`, `circuit_breaker` | which call may be made when | no |
@@ -72,6 +73,7 @@ mod readings;
 mod schedule;
 mod slots;
 mod subscription;
+mod tunnel;
 mod wire;
 
 pub use budget::{Budget, BudgetLimits};

@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::connection::ResolvedConnection;
-use crate::proxy;
+use crate::tunnel;
 
 /// A server that was reachable a moment ago answers a ClientHello at once, or not at all.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ pub(crate) async fn speaks(to: &ResolvedConnection) -> Speaks {
 async fn greet(to: &ResolvedConnection) -> Option<Vec<u8>> {
     let mut greeting = Vec::new();
     client(to.address())?.write_tls(&mut greeting).ok()?;
-    let mut stream = proxy::connect(to).await.ok()?;
+    let mut stream = tunnel::connect(to).await.ok()?;
     stream.write_all(&greeting).await.ok()?;
     let mut answer = Vec::new();
     // The type of an HTTP/2 frame is its fourth byte.

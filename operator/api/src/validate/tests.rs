@@ -51,13 +51,13 @@ fn an_accepted_resource_becomes_a_complete_fleet() {
     assert_eq!(fleet.drain_grace_seconds, 600);
     assert_eq!(
         fleet.connection,
-        ConnectionSource::Inline(Connection {
+        ConnectionSource::Inline(Box::new(Connection {
             address: "temporal:7233".to_owned(),
             temporal_namespace: "default".to_owned(),
             tls: None,
             api_key: None,
             proxy: None,
-        })
+        }))
     );
     let queues: Vec<_> = fleet
         .queues
@@ -266,7 +266,7 @@ fn a_connection_names_the_secrets_and_config_maps_it_needs() {
         key: key.to_owned(),
     };
     assert_eq!(
-        connection,
+        *connection,
         Connection {
             address: "temporal:7233".to_owned(),
             temporal_namespace: "shop".to_owned(),
@@ -325,7 +325,7 @@ fn a_proxy_has_an_address_and_names_its_secret() {
         })
     };
     let connection = |no_proxy| match validate(&fleet(no_proxy)).unwrap().connection {
-        ConnectionSource::Inline(connection) => connection,
+        ConnectionSource::Inline(connection) => *connection,
         ConnectionSource::Reference(name) => panic!("{name} is a reference"),
     };
     let used = connection(json!(["other"]));

@@ -86,7 +86,9 @@ async fn a_proxy_that_refuses_is_named() {
     let environment = Environment::from_iter(variables(proxy.clone(), "another password"));
     let settings = TemporalSettings::from_environment(&environment).unwrap();
     let outcome = Connector::new(settings).unwrap().connect().await;
-    let error = outcome.err().expect("the proxy refuses");
+    let Err(error) = outcome else {
+        panic!("the proxy refuses")
+    };
     assert_eq!(
         error.to_string(),
         format!(

@@ -43,7 +43,8 @@ const IDLE: Duration = Duration::from_mins(1);
 /// Observes every call to the API server.
 pub trait Observer: Send + Sync {
     /// A call ended. `method`: the method of HTTP, or `WATCH`, which takes until the watch begins.
-    /// `code`: the status of HTTP; without an answer `timeout` or `error`.
+    /// `code`: the status of HTTP; without an answer `timeout`, `error`, or `abandoned` if the
+    /// caller stopped waiting.
     fn call(&self, method: &str, code: &str, took: Duration);
 }
 
@@ -54,7 +55,7 @@ pub trait Observer: Send + Sync {
 pub async fn inferred(observer: Arc<dyn Observer>) -> anyhow::Result<Client> {
     let config = kubeconfig::config(None).await?;
     build(config, CALL, Some(observer))
-        .map_err(described)
+        .map_err(|error| described(&error))
         .context("the kubeconfig cannot be used")
 }
 
@@ -71,11 +72,11 @@ pub fn client(config: Config) -> anyhow::Result<Client> {
 /// # Errors
 /// As for [`client`]. The message quotes nothing that may be secret.
 pub fn bounded(config: Config, call: Duration) -> anyhow::Result<Client> {
-    build(config, call, None).map_err(described)
+    build(config, call, None).map_err(|error| described(&error))
 }
 
-fn described(error: kube::Error) -> anyhow::Error {
-    anyhow::Error::msg(kube_error::describe(&error))
+fn described(error: &kube::Error) -> anyhow::Error {
+    anyhow::Error::msg(kube_error::describe(error))
 }
 
 fn build(
@@ -135,6 +136,22 @@ struct Bounded<S> {
     observer: Option<Arc<dyn Observer>>,
 }
 
+/// A call in flight. It is observed when it is dropped, so that a call counts whose caller stops
+/// waiting.
+struct Timed {
+    observer: Arc<dyn Observer>,
+    method: String,
+    began: Instant,
+    code: String,
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        self.observer
+            .call(&self.method, &self.code, self.began.elapsed());
+    }
+}
+
 type Answer<B> = Response<Either<B, Full<Bytes>>>;
 type Answered<B> = Pin<Box<dyn Future<Output = Result<Answer<B>, BoxError>> + Send>>;
 
@@ -166,7 +183,12 @@ where
             request.method().to_string()
         };
         let observer = self.observer.clone();
-        let began = Instant::now();
+        let mut timed = observer.map(|observer| Timed {
+            observer,
+            method,
+            began: Instant::now(),
+            code: "abandoned".to_owned(),
+        });
         let answer = self.inner.call(request);
         let whole = async move {
             let (head, body) = answer.await?.into_parts();
@@ -181,13 +203,12 @@ where
         };
         Box::pin(async move {
             let answered = tokio::time::timeout(limit, whole).await;
-            if let Some(observer) = observer {
-                let code = match &answered {
+            if let Some(timed) = &mut timed {
+                timed.code = match &answered {
                     Ok(Ok(answer)) => answer.status().as_u16().to_string(),
                     Ok(Err(_)) => "error".to_owned(),
                     Err(_) => "timeout".to_owned(),
                 };
-                observer.call(&method, &code, began.elapsed());
             }
             answered.map_err(|_| Silence(limit))?
         })

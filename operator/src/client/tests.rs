@@ -88,7 +88,7 @@ async fn a_call_without_a_complete_answer_times_out() {
     }
 }
 
-/// The calls that it was told, without their durations.
+/// Records the calls, without their durations.
 #[derive(Default)]
 struct Calls(parking_lot::Mutex<Vec<(String, String)>>);
 
@@ -113,6 +113,12 @@ async fn each_call_is_observed_with_its_method_and_its_outcome() {
             pods.get("a").await.unwrap_err();
         }
     }
+    let (address, _) = server("").await;
+    let config = Config::new(format!("http://{address}").parse().unwrap());
+    let client = build(config, CALL, Some(calls.clone())).unwrap();
+    let pods = Api::<Pod>::namespaced(client, "shop");
+    let answer = tokio::time::timeout(SHORT, pods.get("a")).await;
+    assert!(answer.is_err(), "there is no answer");
     let calls = calls.0.lock();
     let calls: Vec<String> = calls
         .iter()
@@ -125,7 +131,8 @@ async fn each_call_is_observed_with_its_method_and_its_outcome() {
             "GET 503",
             "GET timeout",
             "WATCH 200",
-            "GET error"
+            "GET error",
+            "GET abandoned"
         ]
     );
 }

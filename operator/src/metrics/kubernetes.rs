@@ -7,8 +7,8 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 use super::table;
 use crate::client::Observer;
 
-/// Buckets for the duration of a call, in seconds: an object from the API server's cache takes a few
-/// milliseconds, a write through admission webhooks up to 10 s each.
+/// Buckets for the duration of a call, in seconds: an object from the API server's cache takes a
+/// few milliseconds, a write through admission webhooks up to 10 s each.
 const CALL_BUCKETS: [f64; 8] = [0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0];
 
 /// Counts and times calls.

@@ -320,7 +320,8 @@ pub const KUBERNETES_REQUESTS: Spec = counter(
     "taskqueue_operator_kubernetes_requests_total",
     &["method", "code"],
     "Completed calls to the Kubernetes API, by HTTP method (WATCH for the start of a watch) and \
-     HTTP status; the code is timeout or error if there was no answer.",
+     HTTP status. Without an answer the code is timeout, error, or abandoned if the operator \
+     stopped waiting earlier.",
 );
 /// `kubernetes_request_duration_seconds`.
 pub const KUBERNETES_DURATION: Spec = Spec {

@@ -1,5 +1,5 @@
 //! The quick start of the README, command by command, on a cluster without the operator. Only the
-//! images are others: the sandbox has its own instead of those that a person builds or pulls.
+//! images differ: the sandbox has its own instead of those that a person builds or pulls.
 
 use std::{
     fs,

@@ -114,8 +114,9 @@ fn settle(sandbox: &Sandbox) -> Result<()> {
     while written.1.elapsed() < SETTLE {
         if began.elapsed() > SETTLE_TIMEOUT {
             return Err(Error::Machine(format!(
-                "the operator still writes {} s after it was given its fleets, so its idle cost \
-                 cannot be measured; its log says what it writes",
+                "the operator has not been idle for {} s within {} s, so its idle cost cannot be \
+                 measured; its log says what it writes",
+                SETTLE.as_secs(),
                 SETTLE_TIMEOUT.as_secs()
             )));
         }

@@ -288,9 +288,9 @@ fn parameters(
 /// is closing (421).
 fn judge(step: Step, refusal: &Refusal) -> Unsent {
     match (step, refusal.code) {
-        (_, code @ (530 | 534 | 535 | 538)) => {
-            unavailable(format!("wants another login than SMTP_URL has: {code}"))
-        }
+        (_, code @ (530 | 534 | 535 | 538)) => unavailable(format!(
+            "answered {code}: it rejected the login in SMTP_URL, or requires one"
+        )),
         (Step::Sender, code @ 500..) => unavailable(format!(
             "answered {code} to the sender: MAIL_FROM or the login in SMTP_URL may be wrong"
         )),

@@ -99,7 +99,7 @@ async fn a_sender_that_is_not_allowed_refuses_no_recipient() {
     let (wrong, login) = (
         "the mail server answered 550 to the sender: MAIL_FROM or the login in SMTP_URL may be \
          wrong",
-        "the mail server wants another login than SMTP_URL has: 530",
+        "the mail server answered 530: it rejected the login in SMTP_URL, or requires one",
     );
     let table = [
         (answering("MAIL", "550 not you"), wrong),

@@ -286,7 +286,8 @@ fn inputs(inputs: &DecisionInputs) -> String {
         let oldest = oldest.map_or_else(String::new, |age| {
             format!(", the oldest for {}", milliseconds(age))
         });
-        parts.push(format!("{backlog} tasks waited{oldest}"));
+        let tasks = if backlog == 1 { "task" } else { "tasks" };
+        parts.push(format!("{backlog} {tasks} waited{oldest}"));
     } else {
         parts.push("the backlog was unknown".to_owned());
     }
@@ -295,7 +296,10 @@ fn inputs(inputs: &DecisionInputs) -> String {
     }
     parts.push(inputs.slots_used.map_or_else(
         || "the slots in use were unknown".to_owned(),
-        |used| format!("{used} slots were in use"),
+        |used| match used {
+            1 => "1 slot was in use".to_owned(),
+            _ => format!("{used} slots were in use"),
+        },
     ));
     if let Some(slots) = inputs.slots_per_replica {
         parts.push(format!("a replica had {slots}"));

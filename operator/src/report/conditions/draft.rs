@@ -171,7 +171,8 @@ pub(super) fn worst(
             None => cause.why.message.clone(),
         });
         let more = same.len().saturating_sub(NAMED);
-        let more = (more > 0).then(|| format!("and {more} more queues"));
+        let noun = if more == 1 { "queue" } else { "queues" };
+        let more = (more > 0).then(|| format!("and {more} more {noun}"));
         parts.chain(more).collect::<Vec<_>>().join("; ")
     };
     Some(ConditionBuilder::new(status, first.reason, message).queue(queue))

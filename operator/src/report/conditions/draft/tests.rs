@@ -61,4 +61,7 @@ fn a_message_about_many_queues_names_the_first_ones() {
         "queue q1: nobody polls; queue q2: nobody polls; queue q3: nobody polls; \
          queue q4: nobody polls; queue q5: nobody polls; and 2 more queues"
     );
+    queues.pop();
+    queues[0] = ("q1", Reason::NotPolling, "the pods do not start");
+    assert!(message(&queues).ends_with("queue q5: nobody polls; and 1 more queue"));
 }

@@ -1,8 +1,8 @@
-//! From the last release to the present version and back, with the chart and with CRDs applied by
-//! kubectl, while a fleet runs: no worker is affected, and the operator continues where the
-//! previous one stopped. The last release is frozen under `tests/fixtures` (chart and CRDs; the
-//! image is the present one). These tests stop the shared operator and remove the CRDs, so they run
-//! alone, and reinstall it at the end.
+//! From the chart that is frozen under `tests/fixtures` to the current one and back, with the chart
+//! and with CRDs applied by kubectl, while a fleet runs: no worker is affected, and the operator
+//! continues where the previous one stopped. The image is the current one with both charts. These
+//! tests stop the shared operator and remove the CRDs, so they run alone, and reinstall it at the
+//! end.
 
 pub(crate) mod release;
 
@@ -112,7 +112,7 @@ async fn crds_applied_with_kubectl_are_upgraded_before_the_chart_and_can_be_adop
     .await;
 }
 
-/// A release with another name: version 0.1.0 used the same lease for every name, this version uses
+/// A release with another name: the frozen chart uses one lease for every name, the current chart
 /// one per name.
 const OTHER: &str = "orders-operator";
 
@@ -120,7 +120,7 @@ const OTHER: &str = "orders-operator";
 async fn an_upgrade_under_another_release_name_never_has_two_writing_processes() {
     alone("an-upgrade-under-another-name", |cluster| async move {
         on_a_bare_cluster(&cluster, |release| async move {
-            // Version 0.1.0 with its defaults, and with its lease.
+            // The frozen chart with its defaults, and with its lease.
             for settings in [&[][..], &["--set=replicas=2,leaderElection.enabled=true"]] {
                 let result = upgraded_under_another_name(&release, settings).await;
                 if result.is_err() {

@@ -1,5 +1,5 @@
-//! Only additions: compares the chart's CRDs, values and objects with those of the last release,
-//! which are kept under `tests/fixtures`. The comparison itself is pure; the tests read files and
+//! Only additions: compares the chart's CRDs, values and objects with those of the chart that
+//! is frozen under `tests/fixtures`. The comparison itself is pure; the tests read files and
 //! run `helm`.
 
 mod made_up;
@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use crate::helm::{IMAGE, chart, chart_file, read, root, template};
 use crate::objects::{objects, text, title, yaml};
 
-/// The release with which everything since must stay compatible.
-const LAST: &str = "0.1.0";
+/// The frozen chart with which everything since must stay compatible.
+const FROZEN: &str = "0.1.0";
 
 /// The API server has written this default into every stored object, so they keep its meaning. Only
 /// new objects get the wait target's own rule.
@@ -21,7 +21,7 @@ const ON_PURPOSE: [&str; 1] =
     ["TaskQueueWorker.v1alpha1.spec.scaling.targetUtilization: default was 75 and is gone"];
 
 fn frozen() -> PathBuf {
-    root().join(format!("tests/fixtures/{LAST}/taskqueue-operator"))
+    root().join(format!("tests/fixtures/{FROZEN}/taskqueue-operator"))
 }
 
 /// What a definition has lost or narrowed since `old`; empty if every object that was valid is
@@ -173,7 +173,7 @@ fn is_quantity(path: &str) -> bool {
     .any(|field| path.ends_with(field))
 }
 
-/// How the new rules begin that every working object of the last release satisfies: it has a
+/// How the new rules begin that every working object of the frozen chart satisfies: it has a
 /// template, which was required, no queue of it has a scaleTargetRef, Temporal refuses task queues
 /// with longer names, and an address that the rule about it refuses was never connected to.
 const SATISFIED: [&str; 4] = [
@@ -302,7 +302,7 @@ fn every_object_that_was_valid_in_the_last_release_is_valid_and_means_the_same()
         definitions(&frozen().join("files/crds")),
         definitions(&root().join("crds")),
     );
-    assert!(!old.is_empty(), "the last release has definitions");
+    assert!(!old.is_empty(), "the frozen chart has definitions");
     let mut found = Vec::new();
     for (name, before) in &old {
         match new.get(name) {
@@ -312,7 +312,7 @@ fn every_object_that_was_valid_in_the_last_release_is_valid_and_means_the_same()
     }
     assert_eq!(
         found, ON_PURPOSE,
-        "since {LAST}; changes of the CRDs are additions, or another version"
+        "since {FROZEN}; changes of the CRDs are additions, or another version"
     );
 }
 
@@ -330,7 +330,7 @@ fn every_values_file_that_was_valid_in_the_last_release_is_valid() {
         "values",
         &mut found,
     );
-    assert_eq!(found, Vec::<String>::new(), "since {LAST}");
+    assert_eq!(found, Vec::<String>::new(), "since {FROZEN}");
     // Also with the defaults of that release written out, as some users do.
     let values = frozen().join("values.yaml");
     let rendered = template(&chart(), &["--values", &values.to_string_lossy()]);

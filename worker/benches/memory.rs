@@ -41,6 +41,7 @@ use taskqueue_exposition::{Sample, sum};
 use taskqueue_worker::testing::{free_port, temporal_command};
 use taskqueue_worker::{Connector, Environment, TemporalSettings};
 use tempfile::TempDir;
+use temporalio_client::errors::StartActivityError;
 use temporalio_client::{ActivityStartOptions, Client, UntypedWorkflow, WorkflowDescribeOptions};
 use temporalio_sdk::ActivityCloseTimeouts;
 use tokio::task::JoinHandle;
@@ -53,7 +54,9 @@ const ORDER_ACTIVITIES: u64 = 4;
 const CONCURRENCY: usize = 16;
 /// Time limit for the last task of a line. A lost task comes back within a minute.
 const LAST_TASK_TIMEOUT: Duration = Duration::from_mins(5);
-/// Pause between two reads that measure how quickly the server answers.
+/// Time limit for starting one activity, all tries together.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
+/// Pause between two reads that measure how quickly the server answers, and between two tries.
 const PROBE_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Parser)]
@@ -264,16 +267,27 @@ fn sum_with(metrics: &str, name: &str, (label, value): (&str, &str)) -> f64 {
         .sum()
 }
 
+/// Starts an activity. Tries again for a while: a slow server may not answer in time, and one that
+/// has just started may not know its namespace yet. The id keeps it from being started twice.
 async fn start_activity(client: &Client, n: u64) {
     let order_id = format!("m{n}");
-    let timeout = ActivityCloseTimeouts::StartToClose(Duration::from_mins(1));
-    let options = ActivityStartOptions::new(QUEUE, order_id.clone(), timeout).build();
-    let activity = InventoryActivities::release_inventory;
-    let input = ReleaseInventory { order_id };
-    client
-        .start_activity(activity, input.into(), options)
-        .await
-        .unwrap();
+    let began = Instant::now();
+    loop {
+        let timeout = ActivityCloseTimeouts::StartToClose(Duration::from_mins(1));
+        let options = ActivityStartOptions::new(QUEUE, order_id.clone(), timeout).build();
+        let activity = InventoryActivities::release_inventory;
+        let input = ReleaseInventory {
+            order_id: order_id.clone(),
+        };
+        match client.start_activity(activity, input.into(), options).await {
+            Ok(_) | Err(StartActivityError::AlreadyStarted { .. }) => return,
+            Err(error) => assert!(
+                began.elapsed() < START_TIMEOUT,
+                "activity {order_id} cannot be started: {error}"
+            ),
+        }
+        tokio::time::sleep(PROBE_PAUSE).await;
+    }
 }
 
 async fn start_one_order(client: &Client, n: u64) {

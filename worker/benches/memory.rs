@@ -173,7 +173,7 @@ async fn connect(address: &str) -> Client {
 }
 
 /// What the worker connects to.
-struct Place {
+struct Services {
     temporal: String,
     database: String,
     gateway: String,
@@ -187,16 +187,16 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(program: &Path, place: &Place, recycle: Option<u64>) -> Self {
+    fn start(program: &Path, services: &Services, recycle: Option<u64>) -> Self {
         let port = free_port();
         let mut command = Command::new(program);
         command
             .arg("run")
             .env_clear()
-            .env("TEMPORAL_ADDRESS", &place.temporal)
+            .env("TEMPORAL_ADDRESS", &services.temporal)
             .env("TEMPORAL_TASK_QUEUE", QUEUE)
-            .env("DATABASE_URL", &place.database)
-            .env("PAYMENT_GATEWAY_URL", &place.gateway)
+            .env("DATABASE_URL", &services.database)
+            .env("PAYMENT_GATEWAY_URL", &services.gateway)
             .env("SMTP_URL", "console:")
             .env("RUST_LOG", "warn")
             .env("TASKQUEUE_WORKER_HTTP_ADDRESS", format!("127.0.0.1:{port}"));
@@ -406,13 +406,13 @@ async fn main() -> anyhow::Result<()> {
         .await
         .unwrap();
     let file = folder.path().join("orders.db");
-    let place = Place {
+    let services = Services {
         temporal,
         database: format!("sqlite://{}?mode=rwc", file.display()),
         gateway: format!("http://{}", gateway.address()),
     };
     println!("Before: {}.\n", binary::machine());
-    let worker = Worker::start(&program, &place, args.recycle);
+    let worker = Worker::start(&program, &services, args.recycle);
     measure(&args, &client, &worker).await;
     println!("After: {}.", binary::machine());
     Ok(())

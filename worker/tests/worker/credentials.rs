@@ -313,7 +313,7 @@ async fn rotating_the_client_certificate_under_load_fails_nothing() {
     front.send_away(server.server_for_clients_of(&[&new]));
     orders.extend(place_some(&shop, "new").await);
     nothing_failed(&shop, &worker, &orders).await;
-    eventually("the worker has connected anew", async || {
+    eventually("the worker has connected again", async || {
         (front.connections() >= CONNECTIONS).then_some(())
     })
     .await;

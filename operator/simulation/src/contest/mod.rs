@@ -9,4 +9,4 @@ mod score;
 pub use entrant::{Entrant, Kind, kinds};
 pub use loads::{Half, Load, loads};
 pub use report::{Contest, bounds, search};
-pub use score::{Cell, Conditions, Entry, Place, enter, places};
+pub use score::{Cell, Conditions, Entry, Scenario, enter, scenarios};

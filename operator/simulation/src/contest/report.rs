@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::compare::smallest_fixed_fleet;
 use crate::contest::entrant::{Entrant, Kind, kinds};
 use crate::contest::loads::{Half, loads};
-use crate::contest::score::{Conditions, Entry, Place, enter, places};
+use crate::contest::score::{Conditions, Entry, Scenario, enter, scenarios};
 use crate::time::Millis;
 use crate::trace::Trace;
 
@@ -16,7 +16,7 @@ const HEARTBEATS: [Millis; 2] = [5_000, 60_000];
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contest {
     conditions: Conditions,
-    places: Vec<Place>,
+    scenarios: Vec<Scenario>,
     /// Ours, with each interval between heartbeats.
     pub ours: Vec<Entry>,
     /// Two per kind of rival.
@@ -32,7 +32,7 @@ impl Contest {
         let rivals = chosen.map(|rival| enter(&rival, half, conditions));
         Self {
             conditions: conditions.clone(),
-            places: places(half, conditions),
+            scenarios: scenarios(half, conditions),
             ours: ours.into(),
             rivals: rivals.collect(),
         }
@@ -64,8 +64,8 @@ impl Contest {
             let all = format!("{}/{}", entry.met(), entry.cells.len());
             _ = write!(text, "{:<28}{all:>9}", entry.name);
             for (start_up, target) in &groups {
-                let group = entry.only(&self.places, |place| {
-                    (place.start_up, place.target) == (*start_up, *target)
+                let group = entry.only(&self.scenarios, |scenario| {
+                    (scenario.start_up, scenario.target) == (*start_up, *target)
                 });
                 let met = format!("{}/{}", group.met(), group.cells.len());
                 _ = write!(text, "{met:>10}");
@@ -92,7 +92,8 @@ impl Contest {
         );
         for rival in &self.rivals {
             let ratios = self.per_seed(|seed| {
-                let of = |entry: &Entry| entry.only(&self.places, |place| place.seed == seed);
+                let of =
+                    |entry: &Entry| entry.only(&self.scenarios, |scenario| scenario.seed == seed);
                 of(ours).cost_ratio(&of(rival))
             });
             let (dearer, both) = ours.dearer(rival);
@@ -155,8 +156,8 @@ pub fn search(half: Half, conditions: &Conditions) -> (String, Vec<(Kind, Vec<En
     (text, found)
 }
 
-/// What nobody can choose in advance: the best setting of any rival at each place, and the smallest
-/// fixed fleet that meets the target. `entries` are those of a search on the same half.
+/// What nobody can choose in advance: the best setting of any rival in each scenario, and the
+/// smallest fixed fleet that meets the target. `entries` are those of a search on the same half.
 pub fn bounds(ours: &Entry, entries: &[Entry], half: Half, conditions: &Conditions) -> String {
     let best = Entry::best_of("best setting at each place", entries);
     let fixed = fixed_fleets(half, conditions);

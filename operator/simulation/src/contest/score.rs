@@ -31,7 +31,7 @@ impl Default for Conditions {
 
 /// Where a result was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct Scenario {
     /// The load.
     pub load: &'static str,
     /// The start-up.
@@ -42,14 +42,14 @@ pub struct Place {
     pub seed: u64,
 }
 
-/// The places of a half, in order.
-pub fn places(half: Half, conditions: &Conditions) -> Vec<Place> {
-    let mut places = Vec::new();
+/// The scenarios of a half, in order.
+pub fn scenarios(half: Half, conditions: &Conditions) -> Vec<Scenario> {
+    let mut scenarios = Vec::new();
     for load in loads(half) {
         for start_up in &conditions.start_ups {
             for seed in &conditions.seeds {
                 for target in &conditions.targets {
-                    places.push(Place {
+                    scenarios.push(Scenario {
                         load: load.name,
                         start_up: *start_up,
                         target: *target,
@@ -59,10 +59,10 @@ pub fn places(half: Half, conditions: &Conditions) -> Vec<Place> {
             }
         }
     }
-    places
+    scenarios
 }
 
-/// The result of one entrant at one place.
+/// The result of one entrant in one scenario.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cell {
     /// The 99th percentile of the wait.
@@ -79,7 +79,7 @@ pub struct Cell {
     pub cut: u32,
 }
 
-/// The results of one entrant, in the order of [`places`].
+/// The results of one entrant, in the order of [`scenarios`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// The entrant's name.
@@ -150,12 +150,13 @@ impl Entrant {
 }
 
 impl Entry {
-    /// The number of places at which the target is met.
+    /// The number of scenarios in which the target is met.
     pub fn met(&self) -> usize {
         self.cells.iter().filter(|cell| cell.met).count()
     }
 
-    /// The geometric mean of the cost, relative to another entry, over the places that both meet.
+    /// The geometric mean of the cost, relative to another entry, over the scenarios that both
+    /// meet.
     pub fn cost_ratio(&self, other: &Self) -> f64 {
         let logs: Vec<f64> = self
             .both(other)
@@ -164,7 +165,7 @@ impl Entry {
         (logs.iter().sum::<f64>() / logs.len().max(1) as f64).exp()
     }
 
-    /// The places at which this entry is over 5 % dearer, and the places that both meet.
+    /// The scenarios in which this entry is over 5 % dearer, and the scenarios that both meet.
     pub fn dearer(&self, other: &Self) -> (usize, usize) {
         let both: Vec<_> = self.both(other).collect();
         let dearer = both.iter().filter(|(a, b)| a.cost > b.cost * 1.05).count();
@@ -176,7 +177,7 @@ impl Entry {
         self.cells.iter().map(|cell| cell.reversals).sum()
     }
 
-    /// The geometric mean of the cost over all places, where a missed target counts as twice the
+    /// The geometric mean of the cost over all scenarios, where a missed target counts as twice the
     /// cost: the measure of the search.
     pub fn penalised_cost(&self) -> f64 {
         let cost = |cell: &Cell| (cell.cost * if cell.met { 1.0 } else { 2.0 }).ln();
@@ -184,24 +185,24 @@ impl Entry {
         (sum / self.cells.len().max(1) as f64).exp()
     }
 
-    /// The same entry at the places that `keep` selects.
+    /// The same entry in the scenarios that `keep` selects.
     #[must_use]
-    pub fn only(&self, places: &[Place], keep: impl Fn(&Place) -> bool) -> Self {
-        let kept = places
+    pub fn only(&self, scenarios: &[Scenario], keep: impl Fn(&Scenario) -> bool) -> Self {
+        let kept = scenarios
             .iter()
             .zip(&self.cells)
-            .filter(|(place, _)| keep(place));
+            .filter(|(scenario, _)| keep(scenario));
         Self {
             name: self.name.clone(),
             cells: kept.map(|(_, cell)| *cell).collect(),
         }
     }
 
-    /// At each place the cheapest entry that meets the target, or else the cheapest.
+    /// In each scenario the cheapest entry that meets the target, or else the cheapest.
     pub fn best_of(name: &str, entries: &[Self]) -> Self {
-        let places = entries.first().map_or(0, |first| first.cells.len());
-        let best = |place: usize| {
-            let cells = entries.iter().map(|entry| entry.cells[place]);
+        let scenarios = entries.first().map_or(0, |first| first.cells.len());
+        let best = |scenario: usize| {
+            let cells = entries.iter().map(|entry| entry.cells[scenario]);
             cells.min_by(|a, b| {
                 (!a.met, a.cost)
                     .partial_cmp(&(!b.met, b.cost))
@@ -210,7 +211,7 @@ impl Entry {
         };
         Self {
             name: name.to_owned(),
-            cells: (0..places).filter_map(best).collect(),
+            cells: (0..scenarios).filter_map(best).collect(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A short form of the contest: every load of the reported half, one seed. The whole contest is
 //! `cargo run -p taskqueue-simulation --example contest`.
 
-use taskqueue_simulation::contest::{Conditions, Contest, Entrant, Half, enter, places};
+use taskqueue_simulation::contest::{Conditions, Contest, Entrant, Half, enter, scenarios};
 
 #[test]
 fn ours_meets_more_targets_than_every_cheap_rival_and_costs_less_than_every_dear_one() {
@@ -34,11 +34,11 @@ fn longer_targets_cost_less_on_loads_of_ten_busy_slots() {
         Half::Reported,
         &conditions,
     );
-    let places = places(Half::Reported, &conditions);
+    let scenarios = scenarios(Half::Reported, &conditions);
     let large = ["even", "even, long", "day", "chat", "walk"];
     let at = |target| {
-        ours.only(&places, |place| {
-            place.target == target && large.contains(&place.load)
+        ours.only(&scenarios, |scenario| {
+            scenario.target == target && large.contains(&scenario.load)
         })
     };
     let short = at(5_000);

@@ -58,7 +58,7 @@ async fn a_reconcile_in_flight_when_the_lease_is_lost_ends_and_is_repeated() {
     let queue = &state.queues[&QueueKey::unversioned("a")];
     assert!(
         queue.written.is_none(),
-        "what became of its writes is not known"
+        "whether its writes were applied is not known"
     );
 }
 

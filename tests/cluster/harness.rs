@@ -37,7 +37,7 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use fleets::{TEMPORAL, one_queue};
 pub(crate) use load::Load;
 pub(crate) use temporal::Temporal;
-pub(crate) use waiting::{eventually, throughout, within};
+pub(crate) use waiting::{eventually, eventually_throughout, throughout, within};
 pub(crate) use workers::Workers;
 
 /// The namespace in which the chart installs the operator.

@@ -56,3 +56,36 @@ where
     }
     Ok(())
 }
+
+/// Waits until something has been true for the whole `span`; begins anew whenever it is not. For
+/// readings that pass through the expected value once before they stay there.
+pub(crate) async fn eventually_throughout<F, A>(
+    span: Duration,
+    what: &str,
+    mut holds: A,
+) -> anyhow::Result<()>
+where
+    A: FnMut() -> F,
+    F: Future<Output = anyhow::Result<Result<(), String>>>,
+{
+    let start = Instant::now();
+    let mut since = start;
+    let mut interruption = "none".to_owned();
+    let mut pace = tokio::time::interval(Duration::from_millis(250));
+    loop {
+        pace.tick().await;
+        if let Err(found) = holds().await? {
+            since = Instant::now();
+            interruption = found;
+        }
+        if since.elapsed() >= span {
+            return Ok(());
+        }
+        anyhow::ensure!(
+            start.elapsed() < PATIENCE,
+            "not for {} s within {} s: {what}; last interruption: {interruption}",
+            span.as_secs(),
+            PATIENCE.as_secs()
+        );
+    }
+}

@@ -23,7 +23,7 @@ pub const SKIP_CHECK: &str = "taskqueue.dev/skip-connection-check";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionCheck {
     connection: Connection,
-    /// Since when the spec has it.
+    /// Since when Temporal has been read over it.
     since: Time,
     /// Whether Temporal has answered over it since.
     answered: bool,
@@ -32,7 +32,7 @@ pub struct ConnectionCheck {
 }
 
 impl ConnectionCheck {
-    /// The check of a connection that the spec has from now on.
+    /// The check of a connection over which Temporal is read from now on.
     fn new(connection: &Connection, now: Time) -> Self {
         Self {
             connection: connection.clone(),
@@ -42,9 +42,9 @@ impl ConnectionCheck {
         }
     }
 
-    /// Updates the check with the readings. A reading counts only if it was taken after the spec
-    /// asked for the connection: an earlier one may have come with another credential. Without a
-    /// usable connection the check does not change.
+    /// Updates the check with the readings; `now` is a moment after the readers were given the
+    /// connection. A reading counts only if it was taken after they first were: an earlier one may
+    /// have come with another credential. Without a usable connection the check does not change.
     pub fn after(known: Option<Self>, observed: &Observed, skip: bool, now: Time) -> Option<Self> {
         let Ok(usable) = &observed.connection else {
             return known;

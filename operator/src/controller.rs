@@ -94,7 +94,9 @@ async fn pass(
     writes::look_for_unseen(&shared.writer, fleet, &mut observed, state).await;
     let skip = connection_check::is_skipped(subject.metadata);
     let check = state.connection_check.take();
-    state.connection_check = ConnectionCheck::after(check, &observed, skip, now.monotonic);
+    // While a Secret was read, readings with the former credential may still have come in.
+    let observed_at = shared.clock.now().monotonic;
+    state.connection_check = ConnectionCheck::after(check, &observed, skip, observed_at);
 
     // plan: pure. apply: writes owned objects. Both are repeated if a Deployment has changed
     // meanwhile.

@@ -40,6 +40,7 @@ use crate::testing::{
     self, ApiRequest, Log, accepted, api, existing, failure, observed, resource, unseen,
 };
 
+mod connection;
 mod leading;
 mod refused;
 mod slow;
@@ -124,25 +125,24 @@ impl Operator {
         Self::over(api(answer))
     }
 
-    fn over((client, log): (Client, Log)) -> Self {
+    fn over(api: (Client, Log)) -> Self {
+        Self::reading(Arc::new(Away), api)
+    }
+
+    fn reading(stats: Arc<dyn QueueStats>, (client, log): (Client, Log)) -> Self {
         let clock = Clock::start();
         let metrics = Metrics::new(clock).unwrap();
         let config = ReadersConfig::default();
-        let readers = Readers::new(
-            Arc::new(Away),
-            Arc::new(NoObserver),
-            config,
-            clock.monotonic(),
-        );
-        let (told, _) = mpsc::unbounded_channel();
-        let scrapers = Scrapers::new(Arc::new(Nowhere), clock, told);
+        let readers = Readers::new(stats, Arc::new(NoObserver), config, clock.monotonic());
+        let (sender, _) = mpsc::unbounded_channel();
+        let scrapers = Scrapers::new(Arc::new(Nowhere), clock, sender);
         let reports = Reports::new(
             client.clone(),
             metrics.clone(),
             "test".to_owned(),
             Thresholds::default(),
         );
-        let (told, requeued) = mpsc::unbounded_channel();
+        let (requeue, requeued) = mpsc::unbounded_channel();
         let leading = Leading::default();
         let shared = Shared {
             clock,
@@ -156,7 +156,7 @@ impl Operator {
             metrics,
             fleets: Fleets::default(),
             leading,
-            requeue: told,
+            requeue,
         };
         let (caches, filler) = Filler::new();
         let (elsewhere, other_scope) = Filler::new();

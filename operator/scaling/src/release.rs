@@ -232,8 +232,12 @@ impl Judge<'_> {
         });
         let held = held.collect();
         let count = |pods: usize| u32::try_from(pods).unwrap_or(u32::MAX);
-        // Replicas that were requested but never created have the highest ordinals.
-        let missing = replicas.requested.saturating_sub(count(live.len()));
+        // A missing replica above the highest pod goes first. One below it, whose pod was deleted
+        // or evicted, comes back: it goes only after the pods above it.
+        let highest = live
+            .first()
+            .map_or(0, |pod| ordinal(&pod.pod).saturating_add(1));
+        let missing = replicas.requested.saturating_sub(highest);
         let going = surplus(replicas, live.len());
         Release {
             replicas: missing.saturating_add(count(top)).saturating_sub(going),
@@ -248,10 +252,10 @@ impl Judge<'_> {
             Verdict::Idle => None,
             Verdict::MayGo { tasks, .. } => {
                 let worker = |work| self.learner.pod(&pod.pod)?.work(work);
-                let waits_in_vain = Work::ALL
+                let is_never_idle = Work::ALL
                     .into_iter()
                     .any(|work| worker(work).is_some_and(WorkerMemory::is_never_idle));
-                (!budget.take(tasks, waits_in_vain)).then_some(Hold::Unproven)
+                (!budget.take(tasks, is_never_idle)).then_some(Hold::Unproven)
             }
             Verdict::Stays(hold) => Some(*hold),
         }
@@ -342,12 +346,12 @@ impl Budget {
 
     /// Takes the tasks out of the budget and returns true if the pod may drain. Without proof, only
     /// one pod may, and only if waiting for it to be idle is futile.
-    fn take(&mut self, tasks: &PerWork<u32>, waits_in_vain: bool) -> bool {
+    fn take(&mut self, tasks: &PerWork<u32>, is_never_idle: bool) -> bool {
         let wanted = |work: Work| u64::from(*tasks.get(work));
         let fits = Work::ALL
             .into_iter()
             .all(|work| wanted(work) <= *self.left.get(work));
-        let first = waits_in_vain && std::mem::take(&mut self.one);
+        let first = is_never_idle && std::mem::take(&mut self.one);
         if fits || first {
             for work in Work::ALL {
                 let left = self.left.get_mut(work);

@@ -22,6 +22,8 @@ struct Pods {
     /// Slots per pod.
     slots: u32,
     by_ordinal: bool,
+    /// Requested replicas without a pod.
+    missing: u32,
 }
 
 impl Pods {
@@ -54,6 +56,7 @@ impl Pods {
             pods: pods.collect(),
             slots: 10,
             by_ordinal: false,
+            missing: 0,
         }
     }
 
@@ -84,7 +87,7 @@ impl Pods {
         let terminating = number(of(PodPhase::Terminating));
         Observation {
             replicas: Replicas {
-                requested: number(self.pods.len()) - terminating,
+                requested: number(self.pods.len()) - terminating + self.missing,
                 ready: number(of(PodPhase::Ready)),
                 starting: number(of(PodPhase::Starting) + of(PodPhase::Unready)),
                 terminating,
@@ -429,4 +432,47 @@ fn a_stateful_set_shrinks_only_by_the_idle_pods_with_the_highest_ordinals() {
     let decision = busy(&mut fleet, &[]);
     assert_eq!(decision.desired, 12, "{}", decision.sentence());
     assert!(fleet.held().contains(&("w-11".to_owned(), Hold::NotHeard)));
+}
+
+#[test]
+fn a_stateful_set_with_a_deleted_pod_keeps_the_busy_pods_above_it() {
+    // Three requested replicas: which of them have a pod, which are busy, and how many stay.
+    let table: [(&[u32], &[u32], u32); 5] = [
+        (&[1, 2], &[2], 3),
+        (&[0, 2], &[2], 3),
+        (&[1, 2], &[1], 2),
+        (&[0, 1], &[0], 1),
+        (&[0], &[0], 1),
+    ];
+    for (present, busy, stay) in table {
+        let mut fleet = Pods::of_short_tasks(3);
+        fleet.by_ordinal = true;
+        for (index, pod) in fleet.pods.iter_mut().enumerate() {
+            pod.pod = format!("w-{index}");
+        }
+        let names = |ordinals: &[u32]| -> Vec<String> {
+            ordinals
+                .iter()
+                .map(|ordinal| format!("w-{ordinal}"))
+                .collect()
+        };
+        let (present, busy) = (names(present), names(busy));
+        fleet.pods.retain(|pod| present.contains(&pod.pod));
+        fleet.missing = 3 - u32::try_from(fleet.pods.len()).unwrap();
+        let works: Vec<bool> = fleet
+            .pods
+            .iter()
+            .map(|pod| busy.contains(&pod.pod))
+            .collect();
+        for _ in 0..20 {
+            fleet.beats(|index, slots| slots.used = u32::from(works[index]));
+        }
+        let decision = fleet.beat(|_, _| {});
+        assert_eq!(
+            decision.desired,
+            stay,
+            "{present:?}, busy {busy:?}: {}",
+            decision.sentence()
+        );
+    }
 }

@@ -57,15 +57,15 @@ pub enum Lost {
     OutOfReach,
 }
 
-/// A claim on the lease.
-pub struct Claim {
+/// A lease that this process holds or waits for.
+pub struct LeaderLease {
     leases: Api<Lease>,
     namespace: String,
     name: String,
     identity: String,
     /// Whether it is the legacy lease, held in addition to a lease of our own.
     legacy: bool,
-    /// Whether the holder shares the lease with processes that claim it as their legacy lease.
+    /// Whether the holder shares the lease with processes whose legacy lease it is.
     shared: bool,
     seen: Option<ObservedLease>,
     /// The lease as we last wrote it, until an attempt fails: while we lead, nobody else writes it.
@@ -95,8 +95,8 @@ enum Outcome {
     Raced,
 }
 
-impl Claim {
-    /// A claim by `identity`, which is unique per process: the pod's name.
+impl LeaderLease {
+    /// A lease to hold as `identity`, which is unique per process: the pod's name.
     pub fn new(client: kube::Client, namespace: &str, name: &str, identity: String) -> Self {
         Self {
             leases: Api::namespaced(client, namespace),
@@ -111,7 +111,7 @@ impl Claim {
         }
     }
 
-    /// The same claim, on the legacy lease.
+    /// Makes it the legacy lease, held in addition to a lease of our own.
     #[must_use]
     pub fn legacy(self) -> Self {
         Self {
@@ -120,8 +120,7 @@ impl Claim {
         }
     }
 
-    /// The same claim, shared: processes that claim the lease as their legacy lease do not wait for
-    /// its holder.
+    /// Shares it: processes whose legacy lease it is do not wait for its holder.
     #[must_use]
     pub fn shared(self) -> Self {
         Self {

@@ -10,22 +10,22 @@ use tracing::{info, warn};
 use crate::error::Error;
 use crate::http::{Health, Phase};
 use crate::leading::Leading;
-use crate::lease::{Claim, Lost};
+use crate::lease::{LeaderLease, Lost};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 
 /// The leases that this process needs before it may write: its own, and the one of earlier
 /// versions, if that has another name.
-fn claims(settings: &Settings, client: &Client) -> Vec<Claim> {
-    let claim = |name: &str| {
+fn leases(settings: &Settings, client: &Client) -> Vec<LeaderLease> {
+    let lease = |name: &str| {
         let (client, identity) = (client.clone(), settings.pod_name.clone());
-        Claim::new(client, &settings.pod_namespace, name, identity)
+        LeaderLease::new(client, &settings.pod_namespace, name, identity)
     };
-    let own = claim(&settings.lease_name);
+    let own = lease(&settings.lease_name);
     let former = settings.former_lease_name.as_deref();
     match former.filter(|name| !name.is_empty()) {
         Some(former) if former == settings.lease_name => vec![own.shared()],
-        Some(former) => vec![own, claim(former).legacy()],
+        Some(former) => vec![own, lease(former).legacy()],
         None => vec![own],
     }
 }
@@ -47,13 +47,11 @@ where
         metrics.set_leader(true);
         return work(leading, stop.clone()).await;
     }
-    let mut claims = claims(settings, client);
+    let mut leases = leases(settings, client);
     health.set(Phase::Standby);
-    for claim in &mut claims {
-        if !claim.acquire(stop).await {
-            release(&claims).await;
-            return Ok(());
-        }
+    if !acquire(&mut leases, stop).await {
+        release(&leases).await;
+        return Ok(());
     }
     metrics.set_leader(true);
     let kept = stop.child_token();
@@ -64,10 +62,10 @@ where
         result = &mut working => {
             // Before the lease is released: two processes must never report at once that they lead.
             metrics.set_leader(false);
-            release(&claims).await;
+            release(&leases).await;
             result
         }
-        () = hold(&mut claims, &leading, metrics, health, stop) => {
+        () = hold(&mut leases, &leading, metrics, health, stop) => {
             // Another process may lead by now, so there is no time to finish what is in flight.
             // Late writes are harmless because each carries a precondition on the object that it
             // was decided on.
@@ -83,23 +81,49 @@ where
     }
 }
 
+/// Acquires the leases in order, and renews those that it has while it waits for the next one.
+/// Returns false if `stop` comes first.
+async fn acquire(leases: &mut [LeaderLease], stop: &CancellationToken) -> bool {
+    let mut acquired = 0;
+    while let (ours, [next, ..]) = leases.split_at_mut(acquired) {
+        tokio::select! {
+            got = next.acquire(stop) => {
+                if !got {
+                    return false;
+                }
+                acquired += 1;
+            }
+            _ = lost(ours) => {
+                warn!("lost a leader lease while waiting for another one; starting over");
+                acquired = 0;
+            }
+        }
+    }
+    true
+}
+
+/// Renews the leases until one is lost. Never ends if there are none.
+async fn lost(leases: &mut [LeaderLease]) -> Lost {
+    if leases.is_empty() {
+        return future::pending().await;
+    }
+    let renewing = leases.iter_mut().map(|lease| Box::pin(lease.keep()));
+    let (lost, _, _) = future::select_all(renewing).await;
+    lost
+}
+
 /// Renews until another process may have led. While the API server cannot be reached, nothing is
 /// written but the fleet states are kept. Once it is back, work continues where it was, unless
 /// another process has taken the lease.
 async fn hold(
-    claims: &mut [Claim],
+    leases: &mut [LeaderLease],
     leading: &Leading,
     metrics: &Metrics,
     health: &Health,
     stop: &CancellationToken,
 ) {
     loop {
-        let keeping: Vec<_> = claims
-            .iter_mut()
-            .map(|claim| Box::pin(claim.keep()))
-            .collect();
-        let (lost, _, _) = future::select_all(keeping).await;
-        if lost == Lost::Taken {
+        if lost(leases).await == Lost::Taken {
             return;
         }
         warn!("cannot renew the leader lease; writing nothing until the API server answers again");
@@ -110,8 +134,8 @@ async fn hold(
             "cannot renew the leader lease: the API server does not answer".to_owned(),
         ));
         let regained = async {
-            for claim in &mut *claims {
-                if !claim.regain().await {
+            for lease in &mut *leases {
+                if !lease.regain().await {
                     return false;
                 }
             }
@@ -132,17 +156,20 @@ async fn hold(
     }
 }
 
-async fn release(claims: &[Claim]) {
+async fn release(leases: &[LeaderLease]) {
     // In reverse order of acquisition, so that a process that waits for the first lease finds the
     // others free.
-    for claim in claims.iter().rev() {
-        let mut given = claim.release().await;
+    for lease in leases.iter().rev() {
+        let mut given = lease.release().await;
         if given.as_ref().is_err_and(Error::is_conflict) {
             // A renewal that was in flight when the work ended has changed the lease.
-            given = claim.release().await;
+            given = lease.release().await;
         }
         if let Err(error) = given {
             warn!(%error, "cannot release the leader lease; it will expire by itself");
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

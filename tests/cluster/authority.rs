@@ -111,6 +111,17 @@ pub(crate) async fn client_secret(
     apply(cluster, name, "kubernetes.io/tls", &data).await
 }
 
+/// Creates or replaces a Secret with a user name and a password.
+pub(crate) async fn basic_auth_secret(
+    cluster: &TestCluster,
+    name: &str,
+    username: &str,
+    password: &str,
+) -> anyhow::Result<()> {
+    let data = json!({"username": username, "password": password});
+    apply(cluster, name, "kubernetes.io/basic-auth", &data).await
+}
+
 async fn apply(cluster: &TestCluster, name: &str, type_: &str, data: &Value) -> anyhow::Result<()> {
     let object = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": type_,

@@ -43,6 +43,7 @@ mod scraping;
 mod soak;
 mod stuck;
 mod targets;
+mod tunnel;
 mod upgrade;
 mod versions;
 mod webhook;

@@ -39,6 +39,31 @@ pub const ALL: [Reason; 5] = [
 /// How long a fault is remembered that is not seen again.
 const REMEMBERED: Duration = Duration::from_hours(24);
 
+/// What is wrong, in words about one queue; `None` for a reason that is no fault of a worker.
+pub const fn describe(fault: Reason) -> Option<&'static str> {
+    Some(match fault {
+        Reason::HeartbeatsTooRare => {
+            "the workers of this queue send heartbeats so rarely that the operator learns late \
+             which of their slots are free"
+        }
+        Reason::SlotsNeverUsed => {
+            "the workers of this queue have many more activity slots than any pod uses, so the \
+             operator may expect too much of a pod"
+        }
+        Reason::EndsBeforeItsTasks => {
+            "workers of this queue exit by themselves while their pods drain and their tasks must \
+             still be running"
+        }
+        Reason::PollsAfterStop => {
+            "a worker of this queue keeps taking tasks while its pod drains: it ignores SIGTERM"
+        }
+        Reason::WorksOnOtherQueues => {
+            "the workers of this queue also work on a task queue that the queue does not name"
+        }
+        _ => return None,
+    })
+}
+
 /// What to do about a fault, by SDK where that differs; `None` for a reason that is no fault of a
 /// worker.
 pub const fn remedy(fault: Reason) -> Option<&'static str> {

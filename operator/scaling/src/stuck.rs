@@ -51,6 +51,23 @@ impl Stuck {
             Self::VersionNotCurrent => "VersionNotCurrent",
         }
     }
+
+    /// The way as a sentence about one queue, without a final period.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::ReadyButNotPolling => "ready pods of this queue do not poll it",
+            Self::BacklogGrowsWithFreeSlots => {
+                "the backlog of this queue grows although its workers have free slots"
+            }
+            Self::QueueNotPolled => {
+                "no worker polls this queue for a type of task that waits on it"
+            }
+            Self::VersionNotCurrent => {
+                "the tasks of this queue go to another Worker Deployment version than its workers \
+                 have"
+            }
+        }
+    }
 }
 
 /// A stuck state that was found.
@@ -133,10 +150,10 @@ impl Watch {
                 backlog.age.saturating_add(HEAD_SLACK) >= expected
             });
             let room = had_room(observation, facts, task_type, backlog.age);
-            let waits_in_vain = backlog.count > 0
+            let not_taken = backlog.count > 0
                 && !backlog.rate_limited
                 && room.unwrap_or_else(|| stays.is_some());
-            *unmoved = waits_in_vain.then(|| Unmoved {
+            *unmoved = not_taken.then(|| Unmoved {
                 since: stays.map_or(now, |head| head.since),
                 at: now,
                 age: backlog.age,

@@ -16,7 +16,7 @@ use list::List;
 /// The text below the flags in `--help`.
 pub const HELP: &str = "\
 Lists what the operator sees the workers do wrong, its findings about the queues, and the conditions
-that report a problem. A limit that binds (ScalingLimited) and a rollout under way are none.
+that report a problem. A limit that binds (ScalingLimited) and a rollout under way do not count.
 
 Exit codes: 0 if nothing is wrong, 1 if something is, 2 if it cannot be checked.
 

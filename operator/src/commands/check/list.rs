@@ -16,7 +16,10 @@ use crate::commands::explain::explanation::Explanation;
 use crate::commands::figures::{Scrape, SeenFault};
 use crate::commands::output::{WIDTH, wrapped};
 use crate::commands::view::{age, holds_back};
-use crate::worker_faults::{self, remedy};
+use crate::worker_faults;
+
+/// The message about a word that a newer operator reports.
+const UNKNOWN: &str = "see the documentation of the operator's version";
 
 /// What is wrong with one fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -67,7 +70,8 @@ impl List {
         mut notes: Vec<String>,
     ) -> anyhow::Result<Self> {
         let mut of_queues = Vec::new();
-        let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        // The queues with their findings, by the reason of the condition about the finding.
+        let mut found: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
         let known = fleet
             .spec
             .queues
@@ -82,7 +86,8 @@ impl List {
                 continue;
             };
             for finding in &figures.findings {
-                found.entry(reason_of(finding)).or_default().push(queue);
+                let queues = found.entry(reason_of(finding)).or_default();
+                queues.push((queue, finding));
             }
             let faults = figures.worker_faults.iter();
             of_queues.extend(faults.map(|(fault, seen)| of_fault(known, fault, seen)));
@@ -91,18 +96,22 @@ impl List {
         let mut issues = Vec::new();
         for held in status.conditions.iter().filter(|held| is_wrong(held)) {
             let issue = of_condition(held);
-            // A finding of one queue alone is what the condition is about.
-            match found.get(held.reason.as_str()).map(Vec::as_slice) {
-                Some([queue]) => {
+            // A condition about a finding is listed with the queues that have it. Its message is
+            // about one queue only if no other queue has the finding.
+            match found.remove(held.reason.as_str()).as_deref() {
+                Some([(queue, _)]) => {
                     let queue = Some((*queue).to_owned());
                     of_queues.push(Issue { queue, ..issue });
-                    found.remove(held.reason.as_str());
                 }
-                _ => issues.push(issue),
+                Some(queues) => of_queues.extend(queues.iter().map(|(queue, finding)| Issue {
+                    since: issue.since,
+                    ..of_finding(queue, finding)
+                })),
+                None => issues.push(issue),
             }
         }
-        for (reason, queues) in &found {
-            of_queues.extend(queues.iter().map(|queue| of_finding(queue, reason)));
+        for (queue, finding) in found.values().flatten() {
+            of_queues.push(of_finding(queue, finding));
         }
         for spec in &fleet.spec.queues {
             let (own, others) = of_queues
@@ -167,7 +176,7 @@ impl Issue {
     }
 }
 
-/// Whether a condition reports an issue. A limit that binds and a rollout under way are none.
+/// Whether a condition reports an issue. A limit that binds and a rollout under way do not count.
 fn is_wrong(condition: &Condition) -> bool {
     holds_back(condition)
         && condition.type_ != ConditionType::ScalingLimited.as_str()
@@ -198,14 +207,15 @@ fn reason_of(finding: &str) -> &str {
     }
 }
 
-/// A finding, by the reason of its condition.
-fn of_finding(queue: &str, reason: &str) -> Issue {
+/// A finding about a queue. A newer operator may report one that this program does not know.
+fn of_finding(queue: &str, finding: &str) -> Issue {
+    let known = Stuck::ALL.into_iter().find(|way| way.as_str() == finding);
     Issue {
         queue: Some(queue.to_owned()),
-        reason: reason.to_owned(),
+        reason: reason_of(finding).to_owned(),
         since: None,
         pod: None,
-        message: meaning(reason),
+        message: known.map_or(UNKNOWN, Stuck::describe).to_owned(),
         event: None,
         remedy: None,
     }
@@ -219,25 +229,15 @@ fn of_fault(known: &Explanation, fault: &str, seen: &SeenFault) -> Issue {
         newest_first.find(|event| event.reason == fault && event.queue.as_ref() == Some(queue));
     let mut faults = worker_faults::ALL.into_iter();
     let reason = faults.find(|reason| reason.as_str() == fault);
+    // A newer operator may report one that this program does not know.
+    let meaning = reason.and_then(worker_faults::describe).unwrap_or(UNKNOWN);
     Issue {
         queue: Some(queue.clone()),
         reason: fault.to_owned(),
         since: seen.since,
         pod: Some(seen.pod.clone()),
-        message: format!("pod {}: {}", seen.pod, meaning(fault)),
+        message: format!("pod {}: {meaning}", seen.pod),
         event: event.map(|event| event.note.clone()),
-        remedy: reason.and_then(remedy).map(str::to_owned),
+        remedy: reason.and_then(worker_faults::remedy).map(str::to_owned),
     }
-}
-
-/// The meaning of a reason without the condition that it belongs to. A newer operator may report
-/// one that this program does not know.
-fn meaning(word: &str) -> String {
-    let mut known = Reason::OWN.iter();
-    let Some(reason) = known.find(|reason| reason.as_str() == word) else {
-        return "see the documentation of the operator's version".to_owned();
-    };
-    let text = reason.describe();
-    let text = text.split_once(": ").map_or(text, |(_, meaning)| meaning);
-    text.trim_end_matches('.').to_owned()
 }

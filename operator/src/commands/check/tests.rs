@@ -66,8 +66,8 @@ fn a_fault_is_listed_with_its_event_while_the_cluster_keeps_that() {
         reason: "HeartbeatsTooRare".to_owned(),
         since: Some("2026-01-02T11:58:00Z".parse().unwrap()),
         pod: Some("orders-payments-1a2b3c4d-x7k2p".to_owned()),
-        message: "pod orders-payments-1a2b3c4d-x7k2p: the workers of a queue send heartbeats so \
-                  rarely that the operator learns late which of their slots are free"
+        message: "pod orders-payments-1a2b3c4d-x7k2p: the workers of this queue send heartbeats \
+                  so rarely that the operator learns late which of their slots are free"
             .to_owned(),
         event: event()["note"].as_str().map(str::to_owned),
         remedy: remedy(Reason::HeartbeatsTooRare).map(str::to_owned),
@@ -99,19 +99,27 @@ fn a_finding_is_listed_for_each_queue_that_has_it() {
     let findings = ["orders", "orders-eu"].map(finding).concat();
     let scrape = parse(&format!("taskqueue_operator_leader 1\n{findings}")).unwrap();
     let list = List::of(&fleet, &[], Some(&scrape), Vec::new()).unwrap();
-    let found: Vec<(Option<&str>, &str)> = list
+    let found: Vec<(Option<&str>, &str, &str, bool)> = list
         .issues
         .iter()
-        .map(|issue| (issue.queue.as_deref(), issue.reason.as_str()))
+        .map(|issue| {
+            let since = issue.since.is_some();
+            (
+                issue.queue.as_deref(),
+                &*issue.reason,
+                &*issue.message,
+                since,
+            )
+        })
         .collect();
+    let not_polling = "ready pods of this queue do not poll it";
     assert_eq!(
         found,
         [
-            (None, "NotPolling"),
-            (Some("orders"), "NotPolling"),
-            (Some("orders-eu"), "NotPolling"),
+            (Some("orders"), "NotPolling", not_polling, true),
+            (Some("orders-eu"), "NotPolling", not_polling, true),
         ],
-        "the condition of the fleet comes first"
+        "the condition about them is no third issue"
     );
     let alone = finding("orders-eu");
     let scrape = parse(&format!("taskqueue_operator_leader 1\n{alone}")).unwrap();

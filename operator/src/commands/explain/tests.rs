@@ -175,6 +175,24 @@ fn a_few_of_many_pods_that_hold_a_fleet_are_named() {
 }
 
 #[test]
+fn the_waiting_tasks_are_counted_in_the_singular_and_the_plural() {
+    for (tasks, expected) in [
+        (0.0, "0 tasks wait (target 10s)"),
+        (1.0, "1 task waits, the oldest for 6.1s (target 10s)"),
+        (2.0, "2 tasks wait, the oldest for 6.1s (target 10s)"),
+    ] {
+        let mut explanation = full("payments");
+        let figures = explanation.queue.figures.as_mut().unwrap();
+        figures.backlog_tasks = Some(tasks);
+        let text = explanation.render(now());
+        assert!(
+            text.contains(&format!("\n  backlog       {expected}\n")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn lines_are_wrapped_at_the_width_of_a_terminal() {
     let wide: Vec<String> = full("payments")
         .render(now())

@@ -123,15 +123,7 @@ fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
         "backlog",
         figures
             .backlog_tasks
-            .map(|tasks| match figures.oldest_wait_seconds {
-                Some(wait) if tasks > 0.0 => {
-                    format!(
-                        "{tasks} tasks wait, the oldest for {}{target}",
-                        seconds(wait)
-                    )
-                }
-                _ => format!("{tasks} tasks wait{target}"),
-            }),
+            .map(|tasks| backlog(tasks, figures.oldest_wait_seconds, &target)),
     );
     let rates = figures
         .arrivals_per_second
@@ -207,6 +199,22 @@ fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
         );
     }
     lines
+}
+
+/// How many tasks wait, and since when the oldest has.
+fn backlog(tasks: f64, oldest_seconds: Option<f64>, target: &str) -> String {
+    // A number of tasks is whole.
+    let wait = if (tasks - 1.0).abs() < 0.5 {
+        "task waits"
+    } else {
+        "tasks wait"
+    };
+    match oldest_seconds {
+        Some(age) if tasks > 0.0 => {
+            format!("{tasks} {wait}, the oldest for {}{target}", seconds(age))
+        }
+        _ => format!("{tasks} {wait}{target}"),
+    }
 }
 
 /// One line per pod that keeps the queue from shrinking; beyond ten the pods are only counted.

@@ -177,9 +177,9 @@ fn unfinished_tasks_and_an_unsimulated_mode_are_reported() {
     let trace = read_trace("one", "0,1\n1,90000\n").unwrap();
     let (text, comparison) = report(trace, queue, &arguments(&[]).unwrap());
     assert_eq!(comparison.ours.summary.unfinished, 1);
-    let told = [
+    let lines = [
         "taskqueue-operator: tasks unfinished four hours after the end: 1\n",
         "\nscaling.mode is treated as Active\n",
     ];
-    assert!(told.iter().all(|line| text.contains(line)), "{text}");
+    assert!(lines.iter().all(|line| text.contains(line)), "{text}");
 }

@@ -362,10 +362,13 @@ async fn unavailable_metrics_are_reported_in_one_line_with_the_remedy() {
         ),
         (500, "taskqueue-system/taskqueue-operator-metrics: broken"),
     ];
-    for (code, told) in cases {
+    for (code, expected) in cases {
         let (client, _) =
             api(move |request| server(request, (code, failure(code, "Other", "broken"))));
-        assert_eq!(cluster(client, &[]).scrape().await, Err(told.to_owned()));
+        assert_eq!(
+            cluster(client, &[]).scrape().await,
+            Err(expected.to_owned())
+        );
     }
 }
 

@@ -102,6 +102,20 @@ fn remove_file(file: &Path) {
     drop(std::fs::remove_file(file));
 }
 
+/// The storage of builds that were killed, if no build is running.
+pub(crate) fn unfinished(cache: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(cache).into_iter().flatten().flatten();
+    let storage = entries.filter(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name.starts_with(STORAGE) && name.ends_with(".tmp")
+    });
+    storage.map(|entry| entry.path()).collect()
+}
+
+/// What the name of a [`Storage`] begins with.
+const STORAGE: &str = "buildah.";
+
 /// Storage for one build, removed afterwards: an image is one binary, so nothing can be reused.
 struct Storage {
     program: PathBuf,
@@ -115,7 +129,7 @@ impl Storage {
         })?;
         let folder = paths
             .cache
-            .join(format!("buildah.{}.tmp", std::process::id()));
+            .join(format!("{STORAGE}{}.tmp", std::process::id()));
         make_folder(&folder)?;
         Ok(Self { program, folder })
     }
@@ -185,5 +199,22 @@ impl Storage {
 impl Drop for Storage {
     fn drop(&mut self) {
         drop(remove_folder(&self.folder));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unfinished;
+
+    #[test]
+    fn only_the_storage_of_builds_is_unfinished() {
+        let cache = tempfile::tempdir().unwrap();
+        for name in ["buildah.17.tmp", "buildah-1.40", "temporal.tmp", "bin"] {
+            std::fs::create_dir(cache.path().join(name)).unwrap();
+        }
+        assert_eq!(
+            unfinished(cache.path()),
+            [cache.path().join("buildah.17.tmp")]
+        );
     }
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    buildah,
     error::{Attempt, Error, Result},
     external_cluster::ExternalCluster,
     files, forward,
@@ -151,8 +152,12 @@ impl Sandbox {
         }
         down?;
         if cache {
-            for made in ["bin", "temporal.tmp", "lock"] {
+            for made in ["bin", "release", "temporal.tmp", "lock"] {
                 remove(&paths.cache.join(made))?;
+            }
+            // A build that was killed leaves its folder.
+            for storage in buildah::unfinished(&paths.cache) {
+                remove(&storage)?;
             }
         }
         Ok(())
@@ -332,23 +337,21 @@ fn end(machine: &Machine) -> Result<()> {
 fn no_other_is_up(paths: &Paths) -> Result<()> {
     let folder = paths.state.parent().unwrap_or(&paths.state);
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().parse::<Name>();
-        if let Ok(other) = name.map(|name| Paths {
+        let Ok(name) = entry.file_name().to_string_lossy().parse::<Name>() else {
+            continue;
+        };
+        let other = Paths {
             name,
+            state: entry.path(),
             ..paths.clone()
-        }) {
-            let other = Paths {
-                state: entry.path(),
-                ..other
-            };
-            if other.name != paths.name && lifecycle::is_up(&other)? {
-                return Err(Error::Usage(format!(
-                    "the sandbox {:?} is up and runs from the cache; stop it first: `cargo \
-                     sandbox --name {} down`",
-                    other.name.as_str(),
-                    other.name
-                )));
-            }
+        };
+        if other.name != paths.name && lifecycle::is_up(&other)? {
+            return Err(Error::Usage(format!(
+                "the sandbox {:?} is up and runs from the cache; stop it first: `cargo sandbox \
+                 --name {} down`",
+                other.name.as_str(),
+                other.name
+            )));
         }
     }
     Ok(())
@@ -419,16 +422,16 @@ fn too_late(paths: &Paths, status: Option<&Status>) -> Error {
             !component.phase.is_settled() && component.phase != Phase::Waiting
         })
     });
-    let patience = UP_TIMEOUT.as_secs();
+    let timeout = UP_TIMEOUT.as_secs();
     match late {
         Some((name, component)) => {
-            let why = format!("it is not ready after {patience} s: {}", component.message);
+            let why = format!("it is not ready after {timeout} s: {}", component.message);
             failure(paths, name, &why)
         }
         None => failure(
             paths,
             "supervisor",
-            &format!("nothing started within {patience} s"),
+            &format!("nothing started within {timeout} s"),
         ),
     }
 }

@@ -1,6 +1,5 @@
 //! What is accepted, what it becomes, and what is refused with which messages.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::EnvVar;
@@ -12,12 +11,11 @@ use taskqueue_scaling::{
 use taskqueue_testkit::malformed::well_formed;
 
 use super::validate;
-use crate::fleet::{
-    Connection, ConnectionSource, DisruptionBudget, FleetKey, ObjectKey, ObjectKind, Proxy,
-    SecretKey, Tls, WorkerPods,
-};
+use crate::fleet::{Connection, ConnectionSource, DisruptionBudget, FleetKey};
 use crate::worker::TaskQueueWorker;
 
+mod connections;
+mod targets;
 mod templates;
 
 fn worker(change: impl FnOnce(&mut Value)) -> TaskQueueWorker {
@@ -244,137 +242,6 @@ fn the_defaults_of_the_schema_are_those_of_the_policy() {
 }
 
 #[test]
-fn a_connection_names_the_secrets_and_config_maps_it_needs() {
-    let fleet = validate(&worker(|resource| {
-        resource["spec"]["connection"] = json!({
-            "address": "temporal:7233",
-            "temporalNamespace": "shop",
-            "tls": {
-                "serverName": "temporal.example",
-                "caSecretRef": {"name": "ca"},
-                "clientCertificateSecretRef": {"name": "client"},
-            },
-            "apiKeySecretRef": {"name": "ca", "key": "api"},
-        });
-    }))
-    .unwrap();
-    let ConnectionSource::Inline(mut connection) = fleet.connection else {
-        panic!("not inline")
-    };
-    let key = |secret: &str, key: &str| SecretKey {
-        secret: secret.to_owned(),
-        key: key.to_owned(),
-    };
-    assert_eq!(
-        *connection,
-        Connection {
-            address: "temporal:7233".to_owned(),
-            temporal_namespace: "shop".to_owned(),
-            tls: Some(Tls {
-                server_name: Some("temporal.example".to_owned()),
-                ca: Some(ObjectKey {
-                    kind: ObjectKind::Secret,
-                    name: "ca".to_owned(),
-                    key: "ca.crt".to_owned(),
-                }),
-                client_certificate: Some("client".to_owned()),
-            }),
-            api_key: Some(key("ca", "api")),
-            proxy: None,
-        }
-    );
-    assert_eq!(
-        connection.objects(),
-        BTreeMap::from([
-            (
-                (ObjectKind::Secret, "ca"),
-                BTreeSet::from(["api", "ca.crt"])
-            ),
-            (
-                (ObjectKind::Secret, "client"),
-                BTreeSet::from(["tls.crt", "tls.key"])
-            ),
-        ])
-    );
-    // A Secret and a ConfigMap of one name are two objects.
-    connection.tls.as_mut().unwrap().ca.as_mut().unwrap().kind = ObjectKind::ConfigMap;
-    let keys = |object| connection.objects().remove(&object);
-    assert_eq!(
-        [
-            keys((ObjectKind::Secret, "ca")),
-            keys((ObjectKind::ConfigMap, "ca"))
-        ],
-        [
-            Some(BTreeSet::from(["api"])),
-            Some(BTreeSet::from(["ca.crt"]))
-        ]
-    );
-}
-
-#[test]
-fn a_proxy_has_an_address_and_names_its_secret() {
-    let fleet = |no_proxy: Value| {
-        worker(|resource| {
-            resource["spec"]["connection"] = json!({
-                "address": "temporal:7233",
-                "proxy": {
-                    "address": "proxy:3128", "credentialsSecretRef": {"name": "proxy"},
-                    "noProxy": no_proxy,
-                },
-            });
-        })
-    };
-    let connection = |no_proxy| match validate(&fleet(no_proxy)).unwrap().connection {
-        ConnectionSource::Inline(connection) => *connection,
-        ConnectionSource::Reference(name) => panic!("{name} is a reference"),
-    };
-    let used = connection(json!(["other"]));
-    assert_eq!(
-        used.proxy,
-        Some(Proxy {
-            address: "proxy:3128".to_owned(),
-            credentials: Some("proxy".to_owned()),
-        })
-    );
-    assert_eq!(
-        used.objects(),
-        BTreeMap::from([(
-            (ObjectKind::Secret, "proxy"),
-            BTreeSet::from(["username", "password"])
-        )])
-    );
-    // Nothing is read for a proxy that is not used.
-    let excluded = connection(json!(["temporal"]));
-    assert_eq!(
-        (&excluded.proxy, excluded.objects()),
-        (&None, BTreeMap::new())
-    );
-    let refused = refusals(|resource| {
-        resource["spec"]["connection"]["proxy"] = json!({"address": "http://proxy:3128"});
-    });
-    assert_eq!(
-        refused,
-        [
-            "spec.connection.proxy.address: the address of a proxy must be host:port without a \
-             scheme, such as proxy.example.com:3128"
-        ]
-    );
-}
-
-/// The API server refuses it; an object of before that rule is a mistake too.
-#[test]
-fn certificate_authorities_come_from_one_object() {
-    let refused = refusals(|resource| {
-        resource["spec"]["connection"]["tls"] =
-            json!({"caSecretRef": {"name": "ca"}, "caConfigMapRef": {"name": "ca"}});
-    });
-    assert_eq!(
-        refused,
-        ["spec.connection.tls.caConfigMapRef: set caSecretRef or caConfigMapRef, not both"]
-    );
-}
-
-#[test]
 fn reserved_and_repeated_variables_are_refused_by_name() {
     let refused = refusals(|resource| {
         let container = &mut resource["spec"]["template"]["spec"]["containers"][0];
@@ -583,67 +450,5 @@ fn a_queue_changes_the_template_only_for_itself() {
                 "env": ["A=9", "B=2", "C=3"],
             }),
         ]
-    );
-}
-
-#[test]
-fn a_fleet_of_targets_needs_no_template_and_has_no_pods_of_its_own() {
-    let fleet = validate(&worker(|resource| {
-        let spec = resource["spec"].as_object_mut().unwrap();
-        spec.remove("template");
-        spec["queues"] = json!([
-            {"name": "one", "replicas": {"max": 2}, "scaleTargetRef": {"name": "worker"}},
-            {"name": "two", "replicas": {"max": 2}, "scaleTargetRef":
-                {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "worker"}},
-        ]);
-    }))
-    .unwrap();
-    let [one, two] = [&fleet.queues[0], &fleet.queues[1]];
-    assert_eq!(
-        (&*one.workload_name, one.workload()),
-        ("worker", "Deployment worker".to_owned())
-    );
-    assert_eq!(one.deployment(), Some("worker"));
-    assert_eq!(
-        (two.workload(), two.deployment()),
-        ("Rollout worker".to_owned(), None)
-    );
-    let target = two.target.as_ref().unwrap();
-    assert_eq!(
-        (&*target.group, &*target.version),
-        ("argoproj.io", "v1alpha1")
-    );
-    assert_eq!(two.pods, WorkerPods::default());
-}
-
-#[test]
-fn targets_that_the_schema_would_refuse_are_findings() {
-    let refused = refusals(|resource| {
-        let queues = &mut resource["spec"]["queues"];
-        queues[0]["scaleTargetRef"] = json!({"name": "worker"});
-        queues[0]["env"] = json!([{"name": "A", "value": "1"}]);
-        // Another version of the same API shows the same object.
-        queues[1]["scaleTargetRef"] = json!({"apiVersion": "apps/v1beta2", "name": "worker"});
-    });
-    assert_eq!(
-        refused,
-        [
-            "spec.queues[two].scaleTargetRef: queue one scales the same workload, so each would \
-             undo what the other does",
-            "spec.queues[one].scaleTargetRef: must not be set together with env: somebody else \
-             deploys the pods",
-        ]
-    );
-    let path = refusals(|resource| {
-        resource["spec"]["queues"][0]["scaleTargetRef"] = json!({"name": "../secrets"});
-    });
-    assert_eq!(path.len(), 1, "{path:?}");
-    let without = refusals(|resource| {
-        resource["spec"].as_object_mut().unwrap().remove("template");
-        resource["spec"]["queues"][0]["scaleTargetRef"] = json!({"name": "worker"});
-    });
-    assert_eq!(
-        without,
-        ["spec.template: is needed by each queue without scaleTargetRef"]
     );
 }

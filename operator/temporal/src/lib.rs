@@ -44,7 +44,7 @@
 //! | `client`, `wire` | that interface over the network, with the official client | yes |
 //! | `fault` | why a connection failed | no |
 //! | `probe`, `tunnel` | which protocol a server speaks; whether a proxy opens a tunnel | yes |
-//! | `proxy` | what is wrong if it does not | no |
+//! | `tunnel_fault` | what is wrong if it does not | no |
 //! | `subscription`, `slots` | what callers request and receive; workers joined with pods | no |
 //! | `pool`, `reader` | the tasks that read | through `call` |
 //! | `budget`, `schedule`, `circuit_breaker` | which call may be made when | no |
@@ -66,7 +66,6 @@ mod observer;
 mod pem;
 mod pool;
 mod probe;
-mod proxy;
 mod queue;
 mod reader;
 mod readings;
@@ -74,6 +73,7 @@ mod schedule;
 mod slots;
 mod subscription;
 mod tunnel;
+mod tunnel_fault;
 mod wire;
 
 pub use budget::{Budget, BudgetLimits};

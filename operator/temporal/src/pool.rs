@@ -255,7 +255,7 @@ impl Readers {
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         self.inner.registry.lock().clear();
-        self.inner.readings.shut();
+        self.inner.readings.end_updates();
     }
 
     fn limits(&self) -> BudgetLimits {

@@ -113,7 +113,7 @@ impl Readings {
         }
     }
 
-    /// The next owner with news; waits for one. `None` after [`Readings::shut`].
+    /// The next owner with news; waits for one. `None` after [`Readings::end_updates`].
     pub(crate) async fn next_owner(&self) -> Option<OwnerKey> {
         loop {
             let changed = self.changed.notified();
@@ -132,7 +132,7 @@ impl Readings {
     }
 
     /// Ends the stream of owners.
-    pub(crate) fn shut(&self) {
+    pub(crate) fn end_updates(&self) {
         self.pending.lock().closed = true;
         self.changed.notify_one();
     }

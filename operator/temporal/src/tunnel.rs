@@ -1,8 +1,11 @@
 //! Asks an HTTP proxy for a tunnel, to find out why a connection through it failed. Opens one
 //! socket, within a deadline.
 //!
-//! The Temporal client opens tunnels of its own. It reduces what goes wrong with them to text, and
-//! does not limit how long a proxy may stay silent.
+//! The Temporal client opens tunnels of its own, but reduces what goes wrong with them to text.
+//!
+//! Neither with hyper-util, whose `Tunnel` does not tell which status a proxy answers, nor with
+//! hyper as in `taskqueue-worker`, whose connection needs a task of its own: here, one request and
+//! one status line are enough.
 
 use std::time::Duration;
 

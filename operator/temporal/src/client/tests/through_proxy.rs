@@ -12,7 +12,7 @@ const PASSWORD: &str = "a-password-that-nobody-may-see";
 
 /// What a proxy does with a request.
 #[derive(Clone)]
-enum Way {
+enum ProxyBehavior {
     /// Connects to the server, which is here.
     Connect(String),
     Answer(&'static str),
@@ -33,13 +33,17 @@ impl Running {
     }
 }
 
-async fn start(way: Way) -> Running {
+async fn start(behavior: ProxyBehavior) -> Running {
     let (sender, requests) = mpsc::unbounded_channel();
-    let address = serve(move |stream| act(stream, way.clone(), sender.clone())).await;
+    let address = serve(move |stream| act(stream, behavior.clone(), sender.clone())).await;
     Running { address, requests }
 }
 
-async fn act(mut client: TcpStream, way: Way, requests: mpsc::UnboundedSender<String>) {
+async fn act(
+    mut client: TcpStream,
+    behavior: ProxyBehavior,
+    requests: mpsc::UnboundedSender<String>,
+) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let Ok(byte) = client.read_u8().await else {
@@ -48,8 +52,8 @@ async fn act(mut client: TcpStream, way: Way, requests: mpsc::UnboundedSender<St
         head.push(byte);
     }
     requests.send(String::from_utf8(head).unwrap()).ok();
-    match way {
-        Way::Connect(server) => {
+    match behavior {
+        ProxyBehavior::Connect(server) => {
             let mut server = TcpStream::connect(server).await.unwrap();
             let answer = b"HTTP/1.1 200 Connection established\r\nVia: a proxy\r\n\r\n";
             client.write_all(answer).await.unwrap();
@@ -57,9 +61,9 @@ async fn act(mut client: TcpStream, way: Way, requests: mpsc::UnboundedSender<St
                 .await
                 .ok();
         }
-        Way::Answer(answer) => client.write_all(answer.as_bytes()).await.unwrap(),
-        Way::Close => {}
-        Way::Wait => {
+        ProxyBehavior::Answer(answer) => client.write_all(answer.as_bytes()).await.unwrap(),
+        ProxyBehavior::Close => {}
+        ProxyBehavior::Wait => {
             // Until the client gives up.
             client.read_u8().await.ok();
         }
@@ -88,7 +92,7 @@ async fn encrypted(authority: &Authority) -> String {
 #[tokio::test]
 async fn the_proxy_connects_to_the_server_by_name_and_gets_the_credentials() {
     let authority = Authority::new();
-    let mut proxy = start(Way::Connect(encrypted(&authority).await)).await;
+    let mut proxy = start(ProxyBehavior::Connect(encrypted(&authority).await)).await;
     let fields = through(&proxy.address, trusting(SERVER, &authority));
     // The server has seen the call: TLS passed through the tunnel.
     assert_eq!(failure(fields).await.kind, CallErrorKind::Denied);
@@ -115,7 +119,7 @@ async fn the_proxy_connects_to_the_server_by_name_and_gets_the_credentials() {
 #[tokio::test]
 async fn an_absolute_name_matches_the_certificate() {
     let authority = Authority::new();
-    let mut proxy = start(Way::Connect(encrypted(&authority).await)).await;
+    let mut proxy = start(ProxyBehavior::Connect(encrypted(&authority).await)).await;
     let mut fields = through(&proxy.address, trusting("temporal.test.:7233", &authority));
     fields.tls.as_mut().unwrap().server_name = None;
     assert_eq!(failure(fields).await.kind, CallErrorKind::Denied);
@@ -134,7 +138,7 @@ async fn what_a_proxy_answers_instead_is_named() {
     let (unavailable, timeout) = (CallErrorKind::Unavailable, CallErrorKind::Timeout);
     let table = [
         (
-            Some(Way::Answer(
+            Some(ProxyBehavior::Answer(
                 "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
             )),
             (unavailable, Fault::ProxyCredentials),
@@ -142,38 +146,38 @@ async fn what_a_proxy_answers_instead_is_named() {
              from PROXY)",
         ),
         (
-            Some(Way::Answer(
+            Some(ProxyBehavior::Answer(
                 "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
             )),
             (unavailable, Fault::ProxyRefuses),
             "the proxy refuses to connect to the server (HTTP 403 from PROXY)",
         ),
         (
-            Some(Way::Answer(
+            Some(ProxyBehavior::Answer(
                 "HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n",
             )),
             (unavailable, Fault::NotAProxy),
             "no HTTP proxy answers at the address of the proxy (HTTP 405 from PROXY)",
         ),
         (
-            Some(Way::Answer("220 mail.example.com ESMTP\r\n\r\n")),
+            Some(ProxyBehavior::Answer("220 mail.example.com ESMTP\r\n\r\n")),
             (unavailable, Fault::NotAProxy),
             "no HTTP proxy answers at the address of the proxy (PROXY)",
         ),
         (
-            Some(Way::Answer(
+            Some(ProxyBehavior::Answer(
                 "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
             )),
             (unavailable, Fault::ProxyUnavailable),
             "the proxy PROXY does not reach the server: it answers HTTP 503",
         ),
         (
-            Some(Way::Close),
+            Some(ProxyBehavior::Close),
             (unavailable, Fault::ProxyUnavailable),
             "the proxy PROXY closes the connection without an answer",
         ),
         (
-            Some(Way::Wait),
+            Some(ProxyBehavior::Wait),
             (timeout, Fault::ProxyUnavailable),
             "the proxy PROXY does not answer",
         ),
@@ -183,11 +187,11 @@ async fn what_a_proxy_answers_instead_is_named() {
             "the proxy PROXY cannot be reached: Connection refused (os error 111)",
         ),
     ];
-    let failures = table.clone().map(|(way, ..)| {
+    let failures = table.clone().map(|(behavior, ..)| {
         let nobody = nobody.clone();
         async move {
-            let address = match way {
-                Some(way) => start(way).await.address,
+            let address = match behavior {
+                Some(behavior) => start(behavior).await.address,
                 None => nobody,
             };
             let failure = failure(through(&address, plain(SERVER))).await;
@@ -205,13 +209,13 @@ async fn what_a_proxy_answers_instead_is_named() {
 #[tokio::test]
 async fn a_mistake_behind_the_proxy_is_recognized_through_it() {
     let authority = Authority::new();
-    let proxy = start(Way::Connect(encrypted(&authority).await)).await;
+    let proxy = start(ProxyBehavior::Connect(encrypted(&authority).await)).await;
     let found = fault(through(&proxy.address, plain(SERVER))).await;
     assert_eq!(found, Some(Fault::ServerWantsTls));
     let other = Authority::new();
     let found = fault(through(&proxy.address, trusting(SERVER, &other))).await;
     assert_eq!(found, Some(Fault::UnknownIssuer));
-    let web = start(Way::Connect(serve(http1).await)).await;
+    let web = start(ProxyBehavior::Connect(serve(http1).await)).await;
     let found = fault(through(&web.address, plain(SERVER))).await;
     assert_eq!(found, Some(Fault::NotGrpc));
 }
@@ -232,7 +236,7 @@ async fn a_password_in_a_message_is_not_repeated() {
         .await;
     })
     .await;
-    let proxy = start(Way::Connect(impostor)).await;
+    let proxy = start(ProxyBehavior::Connect(impostor)).await;
     let failure = failure(through(&proxy.address, plain(SERVER))).await;
     assert_eq!(failure.kind, CallErrorKind::Denied);
     let shown = format!("{failure} {failure:?}");

@@ -41,7 +41,7 @@ pub(crate) fn defaults() -> String {
         (
             "scaling.queueWaitTarget",
             time(policy.queue_wait_target),
-            "One interval of reads; a fleet at zero cannot meet a shorter target.",
+            "One interval of reads. From zero, a pod start comes on top.",
         ),
         (
             "scaling.targetUtilization",

@@ -39,12 +39,12 @@ use writer::{SIDE_BY_SIDE, is_another};
 pub use writer::Writer;
 
 impl Writer {
-    /// Carries out the plan. A write that is not answered within `patience` continues in the
+    /// Carries out the plan. A write that is not answered within `timeout` continues in the
     /// background and calls `ended` when it ends.
     pub async fn apply(
         &self,
         plan: &Plan,
-        patience: Duration,
+        timeout: Duration,
         ended: impl Fn() + Clone + Send + 'static,
     ) -> Applied {
         let queues = plan.queues.iter();
@@ -73,7 +73,7 @@ impl Writer {
             applied.queues.insert(queue.queue.clone(), done);
         }
         self.protect_all(plan, &mut applied).await;
-        let deadline = tokio::time::sleep(patience);
+        let deadline = tokio::time::sleep(timeout);
         tokio::pin!(deadline);
         for (queue, write) in started {
             let Some(done) = applied.queues.remove(&queue.queue) else {

@@ -1,5 +1,5 @@
-//! Reads the clocks. Everything else gets a [`Moment`] passed in, except the lease, which measures
-//! its own times.
+//! Reads the clocks. Everything else gets a [`Moment`] passed in, except the lease and the client,
+//! which time their own calls.
 
 use jiff::Timestamp;
 use taskqueue_scaling::Time;

@@ -387,7 +387,8 @@ async fn workers_that_drop_their_tasks_at_sigterm_are_listed() {
         // The operator learns how long a task takes.
         cluster.start(&sleeper, "learned", 16, TASK)?;
         cluster.have_ended("learned").await?;
-        // The fault is luck of one in 10,000, and each end is luck of one in 10 to 20.
+        // The operator reports what healthy workers would show once in 10,000 times. It counts each
+        // end as a chance of one in 10 to 20.
         let mut dropped = 0;
         while check(&cluster)?.1.is_empty() {
             anyhow::ensure!(dropped < 8, "no Event reports the dropped tasks");

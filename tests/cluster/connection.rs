@@ -95,10 +95,10 @@ async fn is_reported(
         let connection = cluster.api::<TemporalConnection>().get("shared").await?;
         let status = connection.status.unwrap_or_default();
         let current = status.observed_generation == connection.metadata.generation;
-        let told = status.conditions.iter().any(|condition| {
+        let has_condition = status.conditions.iter().any(|condition| {
             condition.type_ == "Ready" && (&*condition.status, &*condition.reason) == ready
         });
-        Ok(if current && told && status.fleets == fleets {
+        Ok(if current && has_condition && status.fleets == fleets {
             Ok(())
         } else {
             Err(format!("{status:?}"))

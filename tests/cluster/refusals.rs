@@ -1,4 +1,4 @@
-//! Behaviour that only a real API server shows: why it refuses a Deployment, what happens to one
+//! Behavior that only a real API server shows: why it refuses a Deployment, what happens to one
 //! that it accepts, and what programs that wait for a fleet see.
 
 use std::time::Duration;

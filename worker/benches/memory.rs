@@ -164,10 +164,10 @@ fn start_temporal(program: &Path, folder: &Path) -> (Process, String) {
 async fn connect(address: &str) -> Client {
     let environment = Environment::from_iter([("TEMPORAL_ADDRESS", address)]);
     let settings = TemporalSettings::from_environment(&environment).unwrap();
-    let patience = tokio::time::sleep(Duration::from_secs(30));
+    let timeout = tokio::time::sleep(Duration::from_secs(30));
     let connector = Connector::new(settings).unwrap();
     connector
-        .connect_patiently(patience)
+        .connect_patiently(timeout)
         .await
         .expect("no Temporal")
 }

@@ -306,9 +306,10 @@ impl Formula {
             self.mean_used
         };
         let headroom = self.headroom;
-        let heard = headroom.replicas_in_use(mean, self.slots, self.burst);
-        let heard = heard.max(self.used / self.slots);
-        (heard + self.blind).min(self.live).max(heard)
+        let reporting = headroom
+            .replicas_in_use(mean, self.slots, self.burst)
+            .max(self.used / self.slots);
+        (reporting + self.blind).min(self.live).max(reporting)
     }
 
     /// (λ × H + B) ÷ (H + slack) × s with the reserve, or the burst if that is more, but at most

@@ -46,7 +46,7 @@ pub struct History {
     covered_since: Option<Time>,
     /// Since when there have been ready pods without any heartbeat, at times when one would have
     /// been read.
-    unheard_since: Option<Time>,
+    silent_pods_since: Option<Time>,
     /// Since when Kubernetes has counted pods that the watch does not show.
     unseen_since: Option<Time>,
     /// Whether the last reading is the first one.
@@ -109,9 +109,9 @@ impl History {
                 .unknown()
                 .is_none_or(UnknownReason::is_silence);
         if silent && !self.learner.heard() {
-            self.unheard_since.get_or_insert(now);
+            self.silent_pods_since.get_or_insert(now);
         } else {
-            self.unheard_since = None;
+            self.silent_pods_since = None;
         }
         if observation.replicas.unseen == 0 {
             self.unseen_since = None;
@@ -197,25 +197,26 @@ impl History {
             return false;
         };
         TaskType::ALL.into_iter().any(|task_type| {
-            let was = before.types.get(task_type).unwrap_or_default();
-            let Some(is) = backlog.types.get(task_type) else {
+            let earlier = before.types.get(task_type).unwrap_or_default();
+            let Some(current) = backlog.types.get(task_type) else {
                 return false;
             };
             let slots = u64::from(self.slots_per_replica(task_type, policy));
-            let done = self
+            let completed = self
                 .learner
                 .processed(task_type)
                 .saturating_sub(*before.processed.get(task_type));
-            let found = [
-                is.count,
+            let accounted_for = [
+                current.count,
                 *facts.used.get(task_type),
-                done,
+                completed,
                 slots.saturating_mul(ready.into()),
             ];
-            let found = found.into_iter().fold(0_u64, u64::saturating_add);
-            let said = is.add_rate_milli.saturating_mul(RATE_WINDOW.as_secs()) / 1000;
-            let quiet = was.count == 0 && was.add_rate_milli == 0;
-            quiet && said > found.saturating_mul(2)
+            let accounted_for = accounted_for.into_iter().fold(0_u64, u64::saturating_add);
+            let reported_arrivals =
+                current.add_rate_milli.saturating_mul(RATE_WINDOW.as_secs()) / 1000;
+            let was_quiet = earlier.count == 0 && earlier.add_rate_milli == 0;
+            was_quiet && reported_arrivals > accounted_for.saturating_mul(2)
         })
     }
 
@@ -243,15 +244,15 @@ impl History {
     /// occupy, as far as there are tasks to do so.
     fn load(&self, policy: &Policy, backlog: &Backlog, facts: &SlotFacts) -> PerType<u64> {
         PerType::from_fn(|task_type| {
-            let waits = backlog.types.get(task_type).unwrap_or_default();
-            let there = facts.used.get(task_type).saturating_add(waits.count);
-            let arrive = if self.rates_trusted() {
-                believable_arrivals(&waits) * self.service_time(task_type, policy).mean()
+            let backlog = backlog.types.get(task_type).unwrap_or_default();
+            let tasks = facts.used.get(task_type).saturating_add(backlog.count);
+            let arrivals = if self.rates_trusted() {
+                believable_arrivals(&backlog) * self.service_time(task_type, policy).mean()
             } else {
                 Milli::ZERO
             };
-            let there = arrive.min(Milli::whole(there)).thousandths();
-            there.max(self.used_milli(task_type))
+            let of_arrivals = arrivals.min(Milli::whole(tasks)).thousandths();
+            of_arrivals.max(self.used_milli(task_type))
         })
     }
 
@@ -383,7 +384,7 @@ impl History {
 
     /// Whether the workers are assumed never to send heartbeats.
     fn mute(&self) -> bool {
-        self.unheard_since
+        self.silent_pods_since
             .is_some_and(|since| self.latest.since(since) >= MUTE_AFTER)
     }
 

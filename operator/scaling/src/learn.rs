@@ -31,7 +31,7 @@ const ENOUGH_COMPLETIONS: u64 = 16;
 const ENOUGH_HEARTBEATS: u64 = 3;
 /// The sums are halved once they hold this many completions ...
 const WINDOW_COMPLETIONS: u64 = 256;
-/// ... and this many heartbeats: old behaviour fades, and slow tasks keep a long enough window.
+/// ... and this many heartbeats: old behavior fades, and slow tasks keep a long enough window.
 const WINDOW_HEARTBEATS: u64 = 24;
 /// Observations of long tasks expire if they are not repeated within this time.
 const REMEMBERED: Duration = Duration::from_hours(24);

@@ -133,7 +133,7 @@ pub(crate) fn slot_facts(
 
 fn sum_slots(slots: &Slots, mut facts: SlotFacts) -> SlotFacts {
     let mut free = PerType::<u64>::default();
-    let mut unheard = false;
+    let mut never_reported = false;
     for pod in slots
         .pods
         .iter()
@@ -144,7 +144,7 @@ fn sum_slots(slots: &Slots, mut facts: SlotFacts) -> SlotFacts {
                 facts.blind = facts.blind.saturating_add(1);
                 facts.busy = facts.busy.saturating_add(1);
                 facts.live = facts.live.saturating_add(1);
-                unheard |= pod.reported_at.is_none();
+                never_reported |= pod.reported_at.is_none();
             }
             continue;
         };
@@ -165,7 +165,7 @@ fn sum_slots(slots: &Slots, mut facts: SlotFacts) -> SlotFacts {
     // A pod that has just become ready and has not reported yet probably has free slots.
     facts.all_taken = PerType::from_fn(|task_type| {
         let full = *facts.used.get(task_type) > 0 || facts.blind > 0;
-        full && *free.get(task_type) == 0 && !unheard
+        full && *free.get(task_type) == 0 && !never_reported
     });
     facts
 }

@@ -1,4 +1,4 @@
-//! Traces of short and long tasks on one queue, and worlds that give a policy little information.
+//! Traces of short and long tasks on one queue, and setups that give a policy little information.
 //! Deterministic, no I/O.
 
 use std::f64::consts::PI;
@@ -10,7 +10,7 @@ use crate::trace::{Setup, Task, Trace, millis, poisson};
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 3600.0;
 
-/// Traces on which a policy can lose tasks, each in a world of its own. Contains none of the
+/// Traces on which a policy can lose tasks, each in a setup of its own. Contains none of the
 /// [`standard`](crate::standard) traces.
 pub fn mixed() -> Vec<Scenario> {
     let ten = Setup {

@@ -1,23 +1,23 @@
-//! The standard traces and the worlds that they run in. Deterministic, no I/O.
+//! The standard traces and the setups that they run in. Deterministic, no I/O.
 
 use std::f64::consts::PI;
 
 use crate::rng::Rng;
 use crate::trace::{Setup, Task, Trace, millis, poisson};
 
-/// A trace and the world that it runs in.
+/// A trace and the setup that it runs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
     /// The trace.
     pub trace: Trace,
-    /// The world.
+    /// The setup.
     pub setup: Setup,
 }
 
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 3600.0;
 
-/// The standard traces, in the world of [`Setup::default`].
+/// The standard traces, in [`Setup::default`].
 pub fn standard() -> Vec<Scenario> {
     let traces = [
         steady(),

@@ -1,4 +1,4 @@
-//! Traces of tasks, and the world that they run in. No I/O: the text of a CSV file is passed in.
+//! Traces of tasks, and the setup that they run in. No I/O: the text of a CSV file is passed in.
 
 use taskqueue_scaling::Policy;
 
@@ -33,7 +33,7 @@ pub struct Trace {
     pub restarts: Vec<Millis>,
 }
 
-/// The world that a trace runs in.
+/// The setup that a trace runs in: workers, server, limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setup {
     /// Task slots of a worker.
@@ -76,7 +76,7 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// The default world, with the bounds, the slots and the target of this policy.
+    /// The default setup, with the bounds, the slots and the target of this policy.
     pub fn for_policy(policy: &Policy) -> Self {
         Self {
             slots: policy.slots_per_replica,

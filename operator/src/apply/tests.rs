@@ -508,7 +508,7 @@ async fn a_fleet_scales_up_although_its_template_or_its_budget_is_rejected() {
         let what = format!("{fails} {code}");
         assert_eq!(log.lines().contains(&scaled), written, "{what}");
         assert_eq!(done.scaled.is_some(), written, "{what}");
-        assert!(done.error.is_some(), "{what}: and the error is told");
+        assert!(done.error.is_some(), "{what}: and the error is reported");
     }
 }
 

@@ -136,6 +136,9 @@ impl Pauses {
 }
 
 /// Half a second, doubled each time, up to the longest.
+///
+/// Not kube's `ExponentialBackoff`, which gives the same pauses: others can make one only from a
+/// builder of the crate backon, which would have to be a dependency in the version of kube's.
 struct Doubling {
     next: Duration,
     longest: Duration,

@@ -41,7 +41,7 @@ impl Advice {
 
     /// Events for the warnings that have not been reported for this generation.
     pub fn events(&self, state: &QueueState, generation: i64) -> Vec<EventDraft> {
-        let untold =
+        let unreported =
             |(reason, _): &&(Reason, String)| state.advised.get(reason) != Some(&generation);
         let event = |(reason, text): &(Reason, String)| EventDraft {
             warning: true,
@@ -50,7 +50,7 @@ impl Advice {
             note: format!("queue {}: {text}", self.queue),
             deployment: self.deployment.clone(),
         };
-        self.all.iter().filter(untold).map(event).collect()
+        self.all.iter().filter(unreported).map(event).collect()
     }
 
     /// Records that all of them were reported for this generation.

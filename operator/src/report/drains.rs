@@ -84,7 +84,7 @@ enum Cut {
     /// The worker was killed because it exceeded its memory limit.
     OutOfMemory,
     /// Its node does not report how it ended.
-    NotHeardOf,
+    EndUnknown,
 }
 
 /// The draining pods, including those that have disappeared since the last pass.
@@ -97,7 +97,7 @@ fn drains<'a>(
         let drain = drain(state, seen, pod, now);
         let cut = match &pod.end {
             Some(end) => cut(&drain, *end),
-            None => overdue_for(&drain, now, END_REPORT_TIMEOUT).then_some(Cut::NotHeardOf),
+            None => overdue_for(&drain, now, END_REPORT_TIMEOUT).then_some(Cut::EndUnknown),
         };
         Judged {
             drain,
@@ -243,7 +243,7 @@ fn exceeded(facts: &QueueFacts<'_>, drain: &Drain, cut: Cut) -> EventDraft {
                 .to_owned(),
             "raise resources.limits.memory, or give the worker fewer slots".to_owned(),
         ),
-        Cut::NotHeardOf => (
+        Cut::EndUnknown => (
             "is long past its drain grace period, and its node does not report how its worker ended"
                 .to_owned(),
             "check whether the node is alive".to_owned(),

@@ -63,8 +63,8 @@ fn ready(target: &Target) -> Vec<LivePod> {
 #[tokio::test(start_paused = true)]
 async fn pods_are_scraped_a_few_at_a_time_and_the_owner_is_notified_when_all_have_answered() {
     let clock = Clock::start();
-    let (told, mut news) = mpsc::unbounded_channel();
-    let scrapers = Scrapers::new(Arc::new(Slow), clock, told);
+    let (sender, mut news) = mpsc::unbounded_channel();
+    let scrapers = Scrapers::new(Arc::new(Slow), clock, sender);
     let target = target(2 * AT_ONCE);
     let pods = ready(&target);
     let began = clock.now().monotonic;
@@ -86,8 +86,8 @@ async fn pods_are_scraped_a_few_at_a_time_and_the_owner_is_notified_when_all_hav
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_is_no_longer_wanted_is_no_longer_scraped() {
     let clock = Clock::start();
-    let (told, mut news) = mpsc::unbounded_channel();
-    let scrapers = Scrapers::new(Arc::new(Slow), clock, told);
+    let (sender, mut news) = mpsc::unbounded_channel();
+    let scrapers = Scrapers::new(Arc::new(Slow), clock, sender);
     let target = target(1);
     let pods = ready(&target);
     for queue in ["a", "b"] {

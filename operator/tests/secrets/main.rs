@@ -260,12 +260,15 @@ async fn no_part_of_a_secret_leaves_the_operator() {
         "every fleet has the condition with its problem",
         &log,
         || {
-            let told = cluster.reasons();
+            let reported = cluster.reasons();
             let missing = expected.iter().find(|(name, (kind, reason))| {
-                told.get(&((**name).to_owned(), (*kind).to_owned()))
-                    .is_none_or(|told| told != reason)
+                reported
+                    .get(&((**name).to_owned(), (*kind).to_owned()))
+                    .is_none_or(|reported| reported != reason)
             });
-            missing.map_or(Ok(()), |missing| Err(format!("{missing:?} in {told:?}")))
+            missing.map_or(Ok(()), |missing| {
+                Err(format!("{missing:?} in {reported:?}"))
+            })
         },
     )
     .await;

@@ -101,10 +101,10 @@ impl Watch {
     /// Waits until the replicas seen so far, the latest state last, show what is looked for.
     pub(crate) fn wait<T>(
         &self,
-        patience: Duration,
+        timeout: Duration,
         mut look: impl FnMut(&[Replicas]) -> Option<T>,
     ) -> Option<T> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         let mut state = self.shared.state.lock();
         loop {
             if let Some(found) = look(&replicas(&state.lines)) {

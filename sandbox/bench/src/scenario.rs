@@ -163,8 +163,8 @@ impl<'a> Scenario<'a> {
     }
 
     /// Waits until as many workflows whose ids begin with `prefix` have ended as were started.
-    /// `patience` restarts whenever one ends.
-    pub(crate) fn until_ended(&self, prefix: &str, placed: u64, patience: Duration) -> Result<()> {
+    /// `timeout` restarts whenever one ends.
+    pub(crate) fn until_ended(&self, prefix: &str, placed: u64, timeout: Duration) -> Result<()> {
         let of_run = format!("WorkflowId STARTS_WITH '{prefix}'");
         let ended = format!("{of_run} AND ExecutionStatus != 'Running'");
         let (mut most, mut since) = (0, Instant::now());
@@ -178,11 +178,11 @@ impl<'a> Scenario<'a> {
             if now > most {
                 (most, since) = (now, Instant::now());
             }
-            if since.elapsed() > patience {
+            if since.elapsed() > timeout {
                 return Err(self.not_reached(&format!(
                     "of {placed} workflows {prefix}..., {now} have ended, and none in the last \
                      {} s",
-                    patience.as_secs()
+                    timeout.as_secs()
                 )));
             }
             thread::sleep(PACE);

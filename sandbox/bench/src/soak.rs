@@ -103,9 +103,9 @@ pub fn soak(
     }
     let orders: Vec<&Value> = waves.iter().flat_map(|wave| &wave.orders).collect();
     let tasks = batches.iter().map(|(_, ids)| ids.len()).sum::<usize>();
-    let patience = options.longest + STALL_TIMEOUT;
-    scenario.until_ended(&format!("order-{run}-"), orders.len() as u64, patience)?;
-    scenario.until_ended(&format!("{run}-"), tasks as u64, patience)?;
+    let timeout = options.longest + STALL_TIMEOUT;
+    scenario.until_ended(&format!("order-{run}-"), orders.len() as u64, timeout)?;
+    scenario.until_ended(&format!("{run}-"), tasks as u64, timeout)?;
     progress.say(&format!(
         "all orders had ended after {} s; waiting until the fleets are at zero",
         began.elapsed().as_secs()
@@ -217,8 +217,8 @@ fn place(scenario: &Scenario<'_>, wave: &Wave) -> Result<()> {
 }
 
 /// Waits until the Deployment of every queue is there and has no replica.
-fn at_zero(scenario: &Scenario<'_>, deployments: &Watch, patience: Duration) -> Result<()> {
-    let zero = deployments.wait(patience, |seen| {
+fn at_zero(scenario: &Scenario<'_>, deployments: &Watch, timeout: Duration) -> Result<()> {
+    let zero = deployments.wait(timeout, |seen| {
         let latest = latest(seen);
         let sleepers = sleepers::Fleet::ALL.map(sleepers::Fleet::name);
         let zero = QUEUES
@@ -230,7 +230,7 @@ fn at_zero(scenario: &Scenario<'_>, deployments: &Watch, patience: Duration) -> 
     zero.ok_or_else(|| {
         scenario.not_reached(&format!(
             "not every queue reached zero replicas within {} s",
-            patience.as_secs()
+            timeout.as_secs()
         ))
     })
 }

@@ -1,7 +1,7 @@
 //! The orders of a run: read from a file, given unique ids, with the expected outcome of each.
 //! Pure.
 //!
-//! The expectation follows from the orders, the stock before the run and the documented behaviour
+//! The expectation follows from the orders, the stock before the run and the documented behavior
 //! of the payment gateway's stand-in towards its test cards, never from what happened.
 
 use std::collections::BTreeMap;

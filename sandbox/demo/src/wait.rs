@@ -43,7 +43,7 @@ pub(crate) fn until_accepted_and_at_zero(sandbox: &Sandbox, sources: &Sources<'_
         let state = fleet::read(sandbox)?;
         let open = sources.open_orders()?;
         let at_zero = state.rows.iter().all(QueueRow::is_at_zero);
-        let (what, patience) = if !state.ready {
+        let (what, timeout) = if !state.ready {
             ("the operator did not accept the fleet", ACCEPT_TIMEOUT)
         } else if open > 0 {
             ("the orders of earlier runs did not end", ZERO_TIMEOUT)
@@ -55,10 +55,10 @@ pub(crate) fn until_accepted_and_at_zero(sandbox: &Sandbox, sources: &Sources<'_
         } else {
             return Ok(());
         };
-        if began.elapsed() > patience {
+        if began.elapsed() > timeout {
             let what = format!(
                 "{what} within {} s ({open} orders are open)",
-                patience.as_secs()
+                timeout.as_secs()
             );
             return Err(not_reached(sandbox, &what, &state));
         }

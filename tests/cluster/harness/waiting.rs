@@ -6,25 +6,25 @@ use std::{
 };
 
 /// The time limit for anything on the cluster before a test gives up.
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Repeats `ask` until it returns `Ok(Ok)`, for at most [`PATIENCE`]; then fails with `what` and
+/// Repeats `ask` until it returns `Ok(Ok)`, for at most [`TIMEOUT`]; then fails with `what` and
 /// the last answer. An outer `Err` ends the wait at once.
 pub(crate) async fn eventually<T, F, A>(what: &str, ask: A) -> anyhow::Result<T>
 where
     A: FnMut() -> F,
     F: Future<Output = anyhow::Result<Result<T, String>>>,
 {
-    within(PATIENCE, what, ask).await
+    within(TIMEOUT, what, ask).await
 }
 
 /// Like [`eventually`], with another time limit, for what is slow by nature.
-pub(crate) async fn within<T, F, A>(patience: Duration, what: &str, mut ask: A) -> anyhow::Result<T>
+pub(crate) async fn within<T, F, A>(timeout: Duration, what: &str, mut ask: A) -> anyhow::Result<T>
 where
     A: FnMut() -> F,
     F: Future<Output = anyhow::Result<Result<T, String>>>,
 {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     let mut pace = tokio::time::interval(Duration::from_millis(250));
     loop {
         pace.tick().await;
@@ -35,7 +35,7 @@ where
         anyhow::ensure!(
             Instant::now() < deadline,
             "not within {} s: {what}; last result: {last}",
-            patience.as_secs()
+            timeout.as_secs()
         );
     }
 }
@@ -82,10 +82,10 @@ where
             return Ok(());
         }
         anyhow::ensure!(
-            start.elapsed() < PATIENCE,
+            start.elapsed() < TIMEOUT,
             "not for {} s within {} s: {what}; last interruption: {interruption}",
             span.as_secs(),
-            PATIENCE.as_secs()
+            TIMEOUT.as_secs()
         );
     }
 }

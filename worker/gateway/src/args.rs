@@ -12,7 +12,7 @@ use crate::options::GatewayOptions;
 /// Arguments of `gateway`. Rates are fractions of 1. The same seed hits the same keys and attempts
 /// in every run.
 ///
-/// Cards with a fixed behaviour: tok_declined (402), tok_flaky (500 twice, then charged),
+/// Cards with a fixed behavior: tok_declined (402), tok_flaky (500 twice, then charged),
 /// tok_flaky_N (500 N times, then charged), tok_broken (always 500, never charged), tok_lost
 /// (charged, but always answered with 500), tok_slow (answered after --slow-ms), tok_delay_N
 /// (answered after N milliseconds), tok_timeout (charged, answered after a minute),

@@ -1,5 +1,5 @@
 //! Lets SDK workers stop without losing a task, and run for long without growing. Works around the
-//! behaviour of the Rust SDK (temporalio-sdk 1.1.1, temporalio-sdk-core 0.10.1). Each module names
+//! behavior of the Rust SDK (temporalio-sdk 1.1.1, temporalio-sdk-core 0.10.1). Each module names
 //! the cause in the SDK and can go once the SDK changes; check those names at every upgrade.
 //!
 //! - The SDK keeps some memory of every activity, and does not unregister a worker that has ended:

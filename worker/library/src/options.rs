@@ -13,8 +13,8 @@ use crate::settings::WorkerSettings;
 /// after a kill are delayed by up to the same time.
 const HEARTBEAT_THROTTLE: Duration = Duration::from_secs(1);
 
-/// How long a workflow task waits for the worker that has the workflow in its cache. If that worker
-/// was killed, the workflow waits this long in vain.
+/// How long a workflow task waits for the worker that has the workflow in its cache before any
+/// worker may take it. If that worker was killed, this delays the workflow.
 const STICKY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Applies the settings.

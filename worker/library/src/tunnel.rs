@@ -136,13 +136,13 @@ mod tests {
     use super::*;
 
     /// What a proxy does with a request.
-    enum Way {
+    enum ProxyBehavior {
         Answer(&'static str),
         Wait,
     }
 
     /// A proxy for one request; also the request that it gets.
-    async fn proxy(way: Way) -> (ProxySettings, tokio::task::JoinHandle<String>) {
+    async fn proxy(behavior: ProxyBehavior) -> (ProxySettings, tokio::task::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let settings = ProxySettings {
             address: listener.local_addr().unwrap().to_string(),
@@ -154,10 +154,10 @@ mod tests {
             while !head.ends_with(b"\r\n\r\n") {
                 head.push(stream.read_u8().await.unwrap());
             }
-            match way {
-                Way::Answer(answer) => stream.write_all(answer.as_bytes()).await.unwrap(),
+            match behavior {
+                ProxyBehavior::Answer(answer) => stream.write_all(answer.as_bytes()).await.unwrap(),
                 // Until the client gives up.
-                Way::Wait => drop(stream.read_u8().await),
+                ProxyBehavior::Wait => drop(stream.read_u8().await),
             }
             String::from_utf8(head).unwrap()
         });
@@ -166,7 +166,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_tunnel_carries_what_the_server_says_first() {
-        let (proxy, request) = proxy(Way::Answer(
+        let (proxy, request) = proxy(ProxyBehavior::Answer(
             "HTTP/1.1 200 Connection established\r\n\r\nhello",
         ))
         .await;
@@ -183,41 +183,41 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_says_what_the_proxy_does() {
-        for (way, expected) in [
+        for (behavior, expected) in [
             (
-                Way::Answer("HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"),
+                ProxyBehavior::Answer("HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"),
                 "the proxy PROXY requires another user name and password than those of \
                  TASKQUEUE_PROXY_USERNAME and TASKQUEUE_PROXY_PASSWORD",
             ),
             (
-                Way::Answer("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"),
+                ProxyBehavior::Answer("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"),
                 "the proxy PROXY does not connect to temporal:7233: it answers HTTP 403",
             ),
             (
-                Way::Answer("220 mail.example.com ESMTP\r\n"),
+                ProxyBehavior::Answer("220 mail.example.com ESMTP\r\n"),
                 "the proxy PROXY (TASKQUEUE_PROXY_ADDRESS) gives no answer in HTTP",
             ),
             (
-                Way::Answer(""),
+                ProxyBehavior::Answer(""),
                 "the proxy PROXY (TASKQUEUE_PROXY_ADDRESS) gives no answer in HTTP",
             ),
             (
-                Way::Wait,
+                ProxyBehavior::Wait,
                 "the proxy PROXY (TASKQUEUE_PROXY_ADDRESS) does not answer",
             ),
         ] {
-            let timeout = match way {
-                Way::Wait => Duration::from_millis(100),
-                Way::Answer(_) => TIMEOUT,
+            let timeout = match behavior {
+                ProxyBehavior::Wait => Duration::from_millis(100),
+                ProxyBehavior::Answer(_) => TIMEOUT,
             };
-            let (proxy, _) = proxy(way).await;
+            let (proxy, _) = proxy(behavior).await;
             let error = open_within(timeout, &proxy, "temporal:7233")
                 .await
                 .unwrap_err();
             let error = error.to_string().replace(&proxy.address, "PROXY");
             assert_eq!(error, expected);
         }
-        let (unused, request) = proxy(Way::Wait).await;
+        let (unused, request) = proxy(ProxyBehavior::Wait).await;
         request.abort();
         // Ended, so that nobody listens.
         _ = request.await;

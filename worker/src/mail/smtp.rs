@@ -338,10 +338,10 @@ mod tests {
         }
     }
 
-    /// The answers of Postfix, Exchange, Sendmail, qmail and Exim to a recipient for whom they do
-    /// not relay, and answers that are about the recipient.
+    /// The answers of Postfix, Exchange, Sendmail, qmail and Exim that deny relaying, and answers
+    /// that refuse the recipient.
     #[test]
-    fn a_denied_relay_is_told_from_a_recipient_who_does_not_exist() {
+    fn a_denied_relay_is_distinguished_from_an_unknown_recipient() {
         for (code, text, not_allowed) in [
             (554, "5.7.1 <a@b.test>: Relay access denied", true),
             (

@@ -19,7 +19,7 @@ pub(super) struct Health(Arc<Mutex<Option<Instant>>>);
 
 impl Health {
     /// Records that a connection did not answer.
-    pub(super) fn doubt(&self) {
+    pub(super) fn mark_doubtful(&self) {
         *self.0.lock() = Some(Instant::now());
     }
 

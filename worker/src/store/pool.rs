@@ -164,7 +164,7 @@ impl Store {
             return outcome;
         }
         // Must come before `work` is dropped, which returns its connection to the pool.
-        self.health.doubt();
+        self.health.mark_doubtful();
         let seconds = ANSWER_TIMEOUT.as_secs();
         let message = format!("the database did not answer within {seconds} s");
         tracing::warn!("{message}");

@@ -18,7 +18,7 @@ use crate::history::{contains_in_order, events_of, place_of, summary};
 use crate::hold::{Hold, Step};
 use crate::orders::{reason, status_of, unpaid};
 use crate::pending::{asked_to_stop, failed_attempts};
-use crate::smtp::Behaviour;
+use crate::smtp::Behavior;
 use crate::support::{Shop, Worker, eventually};
 
 /// How long the gateway delays every answer: less than the worker's request timeout.
@@ -48,7 +48,7 @@ impl Case {
 
     /// Places an order and waits until the gateway has been asked to charge it.
     async fn paying(name: &str, card: &str, gateway: GatewayOptions) -> Self {
-        let shop = Shop::open_with(name, gateway, Behaviour::default()).await;
+        let shop = Shop::open_with(name, gateway, Behavior::default()).await;
         let worker = shop.worker().await;
         let case = Self::place(shop, worker, format!("{name}-1"), card).await;
         eventually("the order is being paid", async || {

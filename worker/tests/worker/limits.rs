@@ -13,7 +13,7 @@ use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_common::protos::temporal::api::workflowservice::v1::ListWorkersRequest;
 
-use crate::smtp::Behaviour;
+use crate::smtp::Behavior;
 use crate::support::{Shop, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,7 +102,7 @@ async fn the_server_reports_the_configured_and_the_used_slots() {
         faults,
         ..GatewayOptions::default()
     };
-    let shop = Shop::open_with("slots", gateway, Behaviour::default()).await;
+    let shop = Shop::open_with("slots", gateway, Behavior::default()).await;
     let worker = shop
         .worker_with(&[
             ("TASKQUEUE_WORKER_ACTIVITY_SLOTS", "7"),

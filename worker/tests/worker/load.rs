@@ -15,7 +15,7 @@ use order_worker_testkit::postgres_database;
 use serde_json::json;
 use sqlx::Row;
 
-use crate::smtp::{Behaviour, mailed};
+use crate::smtp::{Behavior, mailed};
 use crate::support::{Shop, Worker, eventually};
 
 /// Each kill leaves activities to their timeouts, so the largest run needs minutes.
@@ -105,7 +105,7 @@ async fn ledger_stock_orders_and_mails_agree_after_errors_and_kills() {
         faults,
         ..GatewayOptions::default()
     };
-    let mut shop = Shop::open_with("load", gateway, Behaviour::default()).await;
+    let mut shop = Shop::open_with("load", gateway, Behavior::default()).await;
     shop.database_url = postgres_database().await;
     let started = Instant::now();
     let (results, workers) = tokio::join!(run_all(&shop, count), havoc(&shop, count));

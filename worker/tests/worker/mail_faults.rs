@@ -15,14 +15,14 @@ use temporalio_common::protos::temporal::api::enums::v1::PendingActivityState;
 use crate::history::{events_of, summary};
 use crate::notifications::{failed_mailing, last_failure, once, recipients};
 use crate::pending::{pause, pause_of, pending, unpause};
-use crate::smtp::Behaviour;
+use crate::smtp::Behavior;
 use crate::support::{Shop, eventually};
 use order_worker_testkit::postgres_database;
 
-fn take_and_close(recipient: &str) -> Behaviour {
-    Behaviour {
+fn take_and_close(recipient: &str) -> Behavior {
+    Behavior {
         take_and_close: BTreeMap::from([(recipient.to_owned(), u32::MAX)]),
-        ..Behaviour::default()
+        ..Behavior::default()
     }
 }
 
@@ -58,9 +58,9 @@ async fn a_mail_that_is_never_confirmed_is_sent_three_times_and_no_more() {
 /// A worker that is killed while it waits for the answer leaves a record of the copy.
 #[tokio::test]
 async fn a_mail_without_an_answer_counts_although_the_worker_is_killed() {
-    let silent = Behaviour {
+    let silent = Behavior {
         silent_at: vec!["END".to_owned()],
-        ..Behaviour::default()
+        ..Behavior::default()
     };
     let shop = Shop::open_with("unconfirmed-kill", GatewayOptions::default(), silent).await;
     let worker = shop.worker().await;
@@ -89,12 +89,12 @@ async fn a_mail_without_an_answer_counts_although_the_worker_is_killed() {
 
 #[tokio::test]
 async fn a_denied_relay_is_no_refusal_of_the_recipients() {
-    let denied = Behaviour {
+    let denied = Behavior {
         answers: BTreeMap::from([(
             "RCPT".to_owned(),
             "554 5.7.1 Relay access denied".to_owned(),
         )]),
-        ..Behaviour::default()
+        ..Behavior::default()
     };
     let shop = Shop::open_with("relay", GatewayOptions::default(), denied).await;
     let worker = shop.worker().await;
@@ -172,9 +172,9 @@ async fn a_slow_database_does_not_look_like_a_dead_worker() {
 #[tokio::test]
 async fn a_mailing_that_is_paused_stops_and_goes_on() {
     const ALL: usize = 400;
-    let slow = Behaviour {
+    let slow = Behavior {
         delay: Duration::from_millis(50),
-        ..Behaviour::default()
+        ..Behavior::default()
     };
     let shop = Shop::open_with("paused", GatewayOptions::default(), slow).await;
     let worker = shop.worker().await;
@@ -197,7 +197,7 @@ async fn a_mailing_that_is_paused_stops_and_goes_on() {
     assert_eq!(last_failure(&paused), ("MailUnavailable", words));
     let log = worker.log();
     assert!(!log.contains("Network error"), "{log}");
-    shop.smtp.behave(Behaviour::default());
+    shop.smtp.behave(Behavior::default());
     unpause(&shop, "paused-1", &mailing.activity_id).await;
     let result = shop.end_of(&order).await;
     assert_eq!(result.notification.state, NotificationState::Sent);

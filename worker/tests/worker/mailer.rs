@@ -8,15 +8,15 @@ use order_worker::mail::{Mailer, Unsent};
 use taskqueue_worker::testing::free_port;
 use tokio::net::TcpListener;
 
-use crate::smtp::{Behaviour, SmtpServer};
+use crate::smtp::{Behavior, SmtpServer};
 use crate::support::init;
 
 const TO: &str = "a@example.com";
 
-fn answering(command: &str, answer: &str) -> Behaviour {
-    Behaviour {
+fn answering(command: &str, answer: &str) -> Behavior {
+    Behavior {
         answers: BTreeMap::from([(command.to_owned(), answer.to_owned())]),
-        ..Behaviour::default()
+        ..Behavior::default()
     }
 }
 
@@ -32,10 +32,10 @@ async fn send(mailer: &Mailer, to: &str) -> Result<(), Unsent> {
         .await
 }
 
-/// Why a mail was not sent to a server with this behaviour. `SERVER` in `url` is replaced with the
+/// Why a mail was not sent to a server with this behavior. `SERVER` in `url` is replaced with the
 /// server's address.
-async fn unsent(behaviour: Behaviour, url: &str) -> Unsent {
-    let server = SmtpServer::start(behaviour).await;
+async fn unsent(behavior: Behavior, url: &str) -> Unsent {
+    let server = SmtpServer::start(behavior).await;
     let url = url.replace("SERVER", &server.address.to_string());
     let unsent = send(&mailer(&url, "shop@example.com"), TO).await;
     assert_eq!(server.mails(), vec![]);
@@ -44,7 +44,7 @@ async fn unsent(behaviour: Behaviour, url: &str) -> Unsent {
 
 #[tokio::test]
 async fn a_problem_of_the_server_or_the_settings_refuses_no_recipient() {
-    let login = Behaviour {
+    let login = Behavior {
         extensions: vec!["AUTH PLAIN".to_owned()],
         ..answering("AUTH", "535 no")
     };
@@ -70,19 +70,19 @@ async fn a_problem_of_the_server_or_the_settings_refuses_no_recipient() {
             "answered 535 to the login",
         ),
         (
-            Behaviour::default(),
+            Behavior::default(),
             "smtp://me:right@SERVER?tls=none",
             "cannot be used: No compatible authentication mechanism was found",
         ),
         (
-            Behaviour::default(),
+            Behavior::default(),
             "smtp://SERVER?tls=required",
             "cannot be used: STARTTLS is not supported on this server",
         ),
     ];
-    for (behaviour, url, expected) in table {
+    for (behavior, url, expected) in table {
         let expected = format!("the mail server of SMTP_URL {expected}");
-        assert_eq!(unsent(behaviour, url).await, Unsent::Unavailable(expected));
+        assert_eq!(unsent(behavior, url).await, Unsent::Unavailable(expected));
     }
     let nobody = format!("smtp://127.0.0.1:{}", free_port());
     let away = send(&mailer(&nobody, "shop@example.com"), TO).await;
@@ -114,9 +114,9 @@ async fn a_sender_that_is_not_allowed_refuses_no_recipient() {
             "the mail server is shutting down (421)",
         ),
     ];
-    for (behaviour, expected) in table {
+    for (behavior, expected) in table {
         assert_eq!(
-            unsent(behaviour, "smtp://SERVER").await,
+            unsent(behavior, "smtp://SERVER").await,
             Unsent::Unavailable(expected.to_owned())
         );
     }
@@ -134,16 +134,16 @@ async fn an_answer_to_the_recipient_or_the_mail_concerns_only_the_recipient() {
         (answering("RCPT", "450 later"), put_off(450)),
         (answering("END", "452 full"), put_off(452)),
     ];
-    for (behaviour, expected) in table {
-        assert_eq!(unsent(behaviour, "smtp://SERVER").await, expected);
+    for (behavior, expected) in table {
+        assert_eq!(unsent(behavior, "smtp://SERVER").await, expected);
     }
 }
 
 /// A server that never answers this command.
-fn silent_at(command: &str) -> Behaviour {
-    Behaviour {
+fn silent_at(command: &str) -> Behavior {
+    Behavior {
         silent_at: vec![command.to_owned()],
-        ..Behaviour::default()
+        ..Behavior::default()
     }
 }
 
@@ -163,9 +163,9 @@ async fn a_silent_mail_server_causes_a_timeout() {
 /// RFC 5321, section 4.5.3.2.6: a client that waits less than ten minutes sends copies.
 #[tokio::test(start_paused = true)]
 async fn a_mail_server_that_has_the_mail_is_given_ten_minutes() {
-    let slow = Behaviour {
+    let slow = Behavior {
         delay: Duration::from_mins(9),
-        ..Behaviour::default()
+        ..Behavior::default()
     };
     let server = SmtpServer::start(slow).await;
     let url = format!("smtp://{}", server.address);
@@ -175,9 +175,9 @@ async fn a_mail_server_that_has_the_mail_is_given_ten_minutes() {
     let words = |what: &str| format!("the mail server {what} after it had the whole mail");
     let silent = unsent(silent_at("END"), "smtp://SERVER").await;
     assert_eq!(silent, Unsent::Unconfirmed(words("did not answer in time")));
-    server.behave(Behaviour {
+    server.behave(Behavior {
         take_and_close: BTreeMap::from([(TO.to_owned(), 1)]),
-        ..Behaviour::default()
+        ..Behavior::default()
     });
     let closed = send(&mailer(&url, "shop@example.com"), TO).await;
     assert_eq!(closed, Err(Unsent::Unconfirmed(words("broke off"))));
@@ -185,18 +185,18 @@ async fn a_mail_server_that_has_the_mail_is_given_ten_minutes() {
 
 #[tokio::test(start_paused = true)]
 async fn kept_connections_that_died_in_silence_cost_seconds_once() {
-    let server = SmtpServer::start(Behaviour {
+    let server = SmtpServer::start(Behavior {
         delay: Duration::from_secs(1),
-        ..Behaviour::default()
+        ..Behavior::default()
     })
     .await;
     let mailer = mailer(&format!("smtp://{}", server.address), "shop@example.com");
     let sent = tokio::join!(send(&mailer, TO), send(&mailer, TO), send(&mailer, TO));
     assert_eq!(sent, (Ok(()), Ok(()), Ok(())));
     assert_eq!(server.connections(), 3);
-    server.behave(Behaviour {
+    server.behave(Behavior {
         deaf: 3,
-        ..Behaviour::default()
+        ..Behavior::default()
     });
     let started = tokio::time::Instant::now();
     assert_eq!(send(&mailer, TO).await, Ok(()));
@@ -207,7 +207,7 @@ async fn kept_connections_that_died_in_silence_cost_seconds_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_was_idle_for_long_is_not_used_again() {
-    let server = SmtpServer::start(Behaviour::default()).await;
+    let server = SmtpServer::start(Behavior::default()).await;
     let mailer = mailer(&format!("smtp://{}", server.address), "shop@example.com");
     for (idle, connections) in [(0, 1), (59, 1), (61, 2)] {
         tokio::time::advance(Duration::from_secs(idle)).await;
@@ -237,7 +237,7 @@ async fn a_server_that_does_not_relay_refuses_nobody_for_good() {
 
 #[tokio::test]
 async fn an_address_in_an_unsupported_script_is_refused_unless_it_is_the_senders() {
-    let server = SmtpServer::start(Behaviour::default()).await;
+    let server = SmtpServer::start(Behavior::default()).await;
     let url = format!("smtp://{}", server.address);
     let ours = mailer(&url, "shop@example.com");
     let refused = "the mail server does not support SMTPUTF8, which this address needs";
@@ -250,9 +250,9 @@ async fn an_address_in_an_unsupported_script_is_refused_unless_it_is_the_senders
         send(&mailer(&url, "grüße@example.com"), TO).await,
         Err(Unsent::Unavailable(unavailable.to_owned()))
     );
-    server.behave(Behaviour {
+    server.behave(Behavior {
         extensions: vec!["SMTPUTF8".to_owned()],
-        ..Behaviour::default()
+        ..Behavior::default()
     });
     // The server's extensions are queried once per connection.
     let again = mailer(&url, "shop@example.com");
@@ -262,10 +262,10 @@ async fn an_address_in_an_unsupported_script_is_refused_unless_it_is_the_senders
 
 #[tokio::test]
 async fn a_connection_is_kept_after_a_refusal_and_replaced_when_it_breaks() {
-    let server = SmtpServer::start(Behaviour {
+    let server = SmtpServer::start(Behavior {
         refuse: vec!["gone@example.com".to_owned()],
         break_at: BTreeMap::from([("break@example.com".to_owned(), 1)]),
-        ..Behaviour::default()
+        ..Behavior::default()
     })
     .await;
     let mailer = mailer(&format!("smtp://{}", server.address), "shop@example.com");

@@ -21,7 +21,7 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
 };
 
 use crate::pending::{failed_attempts, give_up, pending};
-use crate::smtp::{Behaviour, SmtpServer};
+use crate::smtp::{Behavior, SmtpServer};
 use crate::support::{DEADLINE, Shop, eventually};
 
 pub(crate) fn recipients(count: usize) -> Vec<String> {
@@ -98,9 +98,9 @@ async fn each_recipient_gets_the_mail() {
 #[tokio::test]
 async fn a_permanently_failed_mail_is_reported_and_never_cancels_a_paid_order() {
     let refuse = vec!["gone@example.com".to_owned()];
-    let smtp = Behaviour {
+    let smtp = Behavior {
         refuse,
-        ..Behaviour::default()
+        ..Behavior::default()
     };
     let shop = Shop::open_with("refused", GatewayOptions::default(), smtp).await;
     let worker = shop.worker().await;
@@ -148,9 +148,9 @@ async fn a_permanently_failed_mail_is_reported_and_never_cancels_a_paid_order() 
 
 #[tokio::test]
 async fn a_mail_server_that_accepts_no_mails_is_retried_until_it_does() {
-    let busy = Behaviour {
+    let busy = Behavior {
         answers: BTreeMap::from([("CONNECT".to_owned(), "554 busy".to_owned())]),
-        ..Behaviour::default()
+        ..Behavior::default()
     };
     let shop = Shop::open_with("away", GatewayOptions::default(), busy).await;
     let worker = shop.worker().await;
@@ -167,7 +167,7 @@ async fn a_mail_server_that_accepts_no_mails_is_retried_until_it_does() {
         )
     );
     assert_eq!(mailing.maximum_attempts, 0);
-    shop.smtp.behave(Behaviour::default());
+    shop.smtp.behave(Behavior::default());
     let result = shop.end_of(&handle).await;
     let sent = Notification {
         state: NotificationState::Sent,
@@ -182,9 +182,9 @@ async fn a_mail_server_that_accepts_no_mails_is_retried_until_it_does() {
 #[tokio::test]
 async fn a_recipient_who_is_put_off_delays_nobody_else() {
     let put_off = BTreeMap::from([("r3@example.com".to_owned(), 2)]);
-    let smtp = Behaviour {
+    let smtp = Behavior {
         put_off,
-        ..Behaviour::default()
+        ..Behavior::default()
     };
     let shop = Shop::open_with("put-off", GatewayOptions::default(), smtp).await;
     let worker = shop.worker().await;
@@ -218,10 +218,10 @@ async fn a_recipient_who_is_put_off_delays_nobody_else() {
 
 #[tokio::test]
 async fn a_mailing_that_times_out_reports_what_was_sent() {
-    let smtp = Behaviour {
+    let smtp = Behavior {
         refuse: vec!["r1@example.com".to_owned()],
         put_off: BTreeMap::from([("r3@example.com".to_owned(), u32::MAX)]),
-        ..Behaviour::default()
+        ..Behavior::default()
     };
     let shop = Shop::open_with("given-up", GatewayOptions::default(), smtp).await;
     let worker = shop.worker().await;
@@ -243,9 +243,9 @@ async fn a_mailing_that_times_out_reports_what_was_sent() {
 
 #[tokio::test]
 async fn a_recipient_that_breaks_the_mail_connection_delays_nobody_else() {
-    let smtp = Behaviour {
+    let smtp = Behavior {
         break_at: BTreeMap::from([("r3@example.com".to_owned(), u32::MAX)]),
-        ..Behaviour::default()
+        ..Behavior::default()
     };
     let shop = Shop::open_with("broken-off", GatewayOptions::default(), smtp).await;
     let worker = shop.worker().await;
@@ -264,7 +264,7 @@ async fn a_recipient_that_breaks_the_mail_connection_delays_nobody_else() {
     let mut others = once(&all);
     others.remove("r3@example.com");
     assert_eq!(shop.smtp.counts(), others);
-    shop.smtp.behave(Behaviour::default());
+    shop.smtp.behave(Behavior::default());
     let result = shop.end_of(&handle).await;
     assert_eq!(result.notification.sent, 5);
     assert_eq!(shop.smtp.counts(), once(&all));
@@ -279,11 +279,11 @@ async fn a_recipient_that_breaks_the_mail_connection_delays_nobody_else() {
 #[tokio::test]
 async fn a_retry_resumes_at_the_last_heartbeat() {
     // The server breaks off at two mails in a row, so the attempt ends there.
-    let smtp = Behaviour {
+    let smtp = Behavior {
         break_at: ["r3@example.com", "r4@example.com"]
             .map(|recipient| (recipient.to_owned(), 1))
             .into(),
-        ..Behaviour::default()
+        ..Behavior::default()
     };
     let shop = Shop::open_with("resume", GatewayOptions::default(), smtp).await;
     let worker = shop.worker().await;
@@ -370,9 +370,9 @@ async fn a_cancelled_mailing_stops_soon_and_reports_what_was_sent() {
     // At most 20 mails in a second. A cancellation arrives with the next heartbeat that reaches the
     // server, after a second at most; by the SDK's default it would be 12 s and 240 mails.
     const SOON: usize = 100;
-    let slow = Behaviour {
+    let slow = Behavior {
         delay: Duration::from_millis(50),
-        ..Behaviour::default()
+        ..Behavior::default()
     };
     let shop = Shop::open_with("stopped", GatewayOptions::default(), slow).await;
     let worker = shop.worker().await;

@@ -17,7 +17,7 @@ use temporalio_client::{
 };
 
 use crate::pending::{failed_attempts, pause_of};
-use crate::smtp::Behaviour;
+use crate::smtp::Behavior;
 use crate::support::{Shop, eventually};
 
 #[expect(clippy::unnecessary_wraps, reason = "as results hold it")]
@@ -171,7 +171,7 @@ async fn a_rate_limit_is_honoured() {
         faults,
         ..GatewayOptions::default()
     };
-    let shop = Shop::open_with("limited", gateway, Behaviour::default()).await;
+    let shop = Shop::open_with("limited", gateway, Behavior::default()).await;
     let worker = shop.worker().await;
     let order = shop
         .place(OrderInput::new("limited-1", 100).with("card", "tok_rate_limited"))
@@ -380,7 +380,7 @@ async fn a_cancellation_during_the_payment_is_too_late() {
         faults,
         ..GatewayOptions::default()
     };
-    let shop = Shop::open_with("late", gateway, Behaviour::default()).await;
+    let shop = Shop::open_with("late", gateway, Behavior::default()).await;
     let worker = shop.worker().await;
     let input = OrderInput::new("late-1", 100)
         .with("card", "tok_slow")

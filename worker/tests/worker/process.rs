@@ -13,7 +13,7 @@ use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::enums::v1::VersioningBehavior;
 use temporalio_common::protos::temporal::api::workflowservice::v1::SetWorkerDeploymentCurrentVersionRequest;
 
-use crate::smtp::Behaviour;
+use crate::smtp::Behavior;
 use crate::support::{Shop, Variables, eventually, init, start, temp_dir};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_order-worker");
@@ -31,7 +31,7 @@ fn slow_gateway(seconds: u64) -> GatewayOptions {
 
 #[tokio::test]
 async fn running_activities_complete_after_sigterm() {
-    let shop = Shop::open_with("drain", slow_gateway(2), Behaviour::default()).await;
+    let shop = Shop::open_with("drain", slow_gateway(2), Behavior::default()).await;
     let worker = shop.worker().await;
     let handle = shop
         .place(OrderInput::new("drain-1", 100).with("card", "tok_slow"))
@@ -51,7 +51,7 @@ async fn running_activities_complete_after_sigterm() {
 
 #[tokio::test]
 async fn after_the_grace_period_another_worker_takes_over() {
-    let shop = Shop::open_with("grace", slow_gateway(8), Behaviour::default()).await;
+    let shop = Shop::open_with("grace", slow_gateway(8), Behavior::default()).await;
     let worker = shop
         .worker_with(&[("TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS", "1")])
         .await;

@@ -25,11 +25,10 @@ use crate::orders::state_of;
 use crate::pending::{asked_to_stop, failed_attempts, last_attempt, pending};
 use crate::plain::PlainGateway;
 use crate::replay::{PATHS, UPDATE_REFUSED, check, folder, replayer};
-use crate::smtp::Behaviour;
+use crate::smtp::Behavior;
 use crate::support::{Shop, Worker, eventually, have_search_attribute};
 
-/// A recipient whom the mail server always puts off, so that the mailing lasts until it is
-/// cancelled.
+/// A recipient that the mail server always defers, so that the mailing lasts until it is cancelled.
 const PUT_OFF: &str = "later@example.com";
 
 /// Number of recipients of a mailing that takes half a minute; a cancellation arrives within 12 s.
@@ -66,9 +65,9 @@ impl Stage {
             faults,
             ..GatewayOptions::default()
         };
-        let smtp = Behaviour {
+        let smtp = Behavior {
             put_off: [(PUT_OFF.to_owned(), u32::MAX)].into(),
-            ..Behaviour::default()
+            ..Behavior::default()
         };
         let mut shop = Shop::open_with("replay", gateway, smtp).await;
         shop.database_url = postgres_database().await;
@@ -76,9 +75,9 @@ impl Stage {
             delay: Duration::from_secs(8),
             ..GatewayOptions::default()
         };
-        let smtp = Behaviour {
+        let smtp = Behavior {
             delay: Duration::from_millis(50),
-            ..Behaviour::default()
+            ..Behavior::default()
         };
         let mut slow = Shop::open_with(SLOW, gateway, smtp).await;
         slow.database_url.clone_from(&shop.database_url);

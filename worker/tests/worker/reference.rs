@@ -8,7 +8,7 @@ use order_gateway::{FaultOptions, GatewayOptions};
 use serde_json::{Value, json};
 use taskqueue_worker::testing::temporal;
 
-use crate::smtp::Behaviour;
+use crate::smtp::Behavior;
 use crate::support::{Shop, Worker};
 
 const DECLINED: i64 = 402;
@@ -118,7 +118,7 @@ async fn open(name: &str) -> Shop {
         faults,
         ..GatewayOptions::default()
     };
-    Shop::open_with(name, gateway, Behaviour::default()).await
+    Shop::open_with(name, gateway, Behavior::default()).await
 }
 
 /// Runs both clients at the same time, and checks what the payment worker logs about their

@@ -27,7 +27,7 @@ use crate::disguises::found;
 use crate::history::events_of;
 use crate::orders::state_of;
 use crate::pending::failed_attempts;
-use crate::smtp::Behaviour;
+use crate::smtp::Behavior;
 use crate::support::{Shop, Worker, eventually, have_search_attribute, start};
 
 const DATABASE_PASSWORD: &str = "oleander-of-the-database";
@@ -174,16 +174,16 @@ async fn repeating_gateway() -> String {
 
 /// A mail server that requires a login and accepts or refuses it. When it refuses, it repeats the
 /// password.
-fn mail_server(takes_logins: bool) -> Behaviour {
+fn mail_server(takes_logins: bool) -> Behavior {
     let answer = if takes_logins {
         "235 welcome".to_owned()
     } else {
         format!("535 there is no {SMTP_PASSWORD} here")
     };
-    Behaviour {
+    Behavior {
         extensions: vec!["AUTH PLAIN LOGIN".to_owned()],
         answers: BTreeMap::from([("AUTH".to_owned(), answer)]),
-        ..Behaviour::default()
+        ..Behavior::default()
     }
 }
 

@@ -19,9 +19,9 @@ pub(crate) struct Mail {
     pub(crate) body: String,
 }
 
-/// The server's behaviour.
+/// The server's behavior.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Behaviour {
+pub(crate) struct Behavior {
     /// Refuse these recipients with 550.
     pub(crate) refuse: Vec<String>,
     /// Put these recipients off this many times, with 450.
@@ -48,27 +48,27 @@ pub(crate) struct Behaviour {
 pub(crate) struct SmtpServer {
     pub(crate) address: SocketAddr,
     mails: Arc<Mutex<Vec<Mail>>>,
-    behaviour: Arc<Mutex<Behaviour>>,
+    behavior: Arc<Mutex<Behavior>>,
     connections: Arc<Mutex<u32>>,
 }
 
 impl SmtpServer {
-    pub(crate) async fn start(behaviour: Behaviour) -> Self {
-        Self::start_with(behaviour, None).await
+    pub(crate) async fn start(behavior: Behavior) -> Self {
+        Self::start_with(behavior, None).await
     }
 
     /// Starts a server that speaks TLS from the first byte (`smtps://`).
     pub(crate) async fn start_tls(config: Arc<ServerConfig>) -> Self {
         let acceptor = TlsAcceptor::from(config);
-        Self::start_with(Behaviour::default(), Some(acceptor)).await
+        Self::start_with(Behavior::default(), Some(acceptor)).await
     }
 
-    async fn start_with(behaviour: Behaviour, tls: Option<TlsAcceptor>) -> Self {
+    async fn start_with(behavior: Behavior, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
             address: listener.local_addr().unwrap(),
             mails: Arc::default(),
-            behaviour: Arc::new(Mutex::new(behaviour)),
+            behavior: Arc::new(Mutex::new(behavior)),
             connections: Arc::default(),
         };
         let accepting = server.clone();
@@ -104,9 +104,9 @@ impl SmtpServer {
         *self.connections.lock().unwrap()
     }
 
-    /// Changes the behaviour.
-    pub(crate) fn behave(&self, behaviour: Behaviour) {
-        *self.behaviour.lock().unwrap() = behaviour;
+    /// Changes the behavior.
+    pub(crate) fn behave(&self, behavior: Behavior) {
+        *self.behavior.lock().unwrap() = behavior;
     }
 
     /// The number of mails of each recipient.
@@ -135,7 +135,7 @@ impl SmtpServer {
                 "EHLO" => self.abilities(),
                 "RCPT" => {
                     to = address_in(&line);
-                    if self.is_due(&to, |behaviour| &mut behaviour.break_at) {
+                    if self.is_due(&to, |behavior| &mut behavior.break_at) {
                         return Ok(());
                     }
                     self.opinion_of(&to)
@@ -159,9 +159,9 @@ impl SmtpServer {
                     text.push_str(line.strip_prefix('.').unwrap_or(&line));
                     text.push('\n');
                 }
-                let delay = self.behaviour.lock().unwrap().delay;
+                let delay = self.behavior.lock().unwrap().delay;
                 tokio::time::sleep(delay).await;
-                if self.is_due(&to, |behaviour| &mut behaviour.take_and_close) {
+                if self.is_due(&to, |behavior| &mut behavior.take_and_close) {
                     self.mails.lock().unwrap().push(mail_of(&to, &text));
                     return Ok(());
                 }
@@ -179,8 +179,8 @@ impl SmtpServer {
     /// Returns unless the connection or the server is silent at this command.
     async fn unless_silent(&self, command: &str, number: u32) {
         let silent = {
-            let behaviour = self.behaviour.lock().unwrap();
-            number <= behaviour.deaf || behaviour.silent_at.iter().any(|at| at == command)
+            let behavior = self.behavior.lock().unwrap();
+            number <= behavior.deaf || behavior.silent_at.iter().any(|at| at == command)
         };
         if silent {
             std::future::pending::<()>().await;
@@ -189,25 +189,25 @@ impl SmtpServer {
 
     /// The configured answer to a command, or the usual one, as a line.
     fn answer(&self, command: &str, usual: String) -> String {
-        let behaviour = self.behaviour.lock().unwrap();
-        let answer = behaviour.answers.get(command).cloned().unwrap_or(usual);
+        let behavior = self.behavior.lock().unwrap();
+        let answer = behavior.answers.get(command).cloned().unwrap_or(usual);
         answer + "\r\n"
     }
 
     fn abilities(&self) -> String {
-        let behaviour = self.behaviour.lock().unwrap();
+        let behavior = self.behavior.lock().unwrap();
         let mut lines = vec!["250-test".to_owned()];
-        lines.extend(behaviour.extensions.iter().map(|e| format!("250-{e}")));
+        lines.extend(behavior.extensions.iter().map(|e| format!("250-{e}")));
         lines.push("250 8BITMIME".to_owned());
         lines.join("\r\n")
     }
 
     fn opinion_of(&self, recipient: &str) -> String {
-        if self.is_due(recipient, |behaviour| &mut behaviour.put_off) {
+        if self.is_due(recipient, |behavior| &mut behavior.put_off) {
             return "450 later".to_owned();
         }
-        let behaviour = self.behaviour.lock().unwrap();
-        if behaviour.refuse.iter().any(|refused| refused == recipient) {
+        let behavior = self.behavior.lock().unwrap();
+        if behavior.refuse.iter().any(|refused| refused == recipient) {
             "550 no such mailbox".to_owned()
         } else {
             "250 ok".to_owned()
@@ -218,10 +218,10 @@ impl SmtpServer {
     fn is_due(
         &self,
         recipient: &str,
-        of: impl Fn(&mut Behaviour) -> &mut BTreeMap<String, u32>,
+        of: impl Fn(&mut Behavior) -> &mut BTreeMap<String, u32>,
     ) -> bool {
-        let mut behaviour = self.behaviour.lock().unwrap();
-        match of(&mut behaviour).get_mut(recipient) {
+        let mut behavior = self.behavior.lock().unwrap();
+        match of(&mut behavior).get_mut(recipient) {
             Some(times) if *times > 0 => {
                 *times -= 1;
                 true

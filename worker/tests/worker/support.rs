@@ -17,7 +17,7 @@ use temporalio_client::tonic::{Code, IntoRequest};
 use temporalio_common::protos::temporal::api::enums::v1::IndexedValueType;
 use temporalio_common::protos::temporal::api::operatorservice::v1::AddSearchAttributesRequest;
 
-use crate::smtp::{Behaviour, SmtpServer};
+use crate::smtp::{Behavior, SmtpServer};
 
 pub(crate) use taskqueue_worker::testing::{DEADLINE, WorkerProcess as Worker, eventually};
 
@@ -85,10 +85,10 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) async fn open(name: &str) -> Self {
-        Self::open_with(name, GatewayOptions::default(), Behaviour::default()).await
+        Self::open_with(name, GatewayOptions::default(), Behavior::default()).await
     }
 
-    pub(crate) async fn open_with(name: &str, gateway: GatewayOptions, smtp: Behaviour) -> Self {
+    pub(crate) async fn open_with(name: &str, gateway: GatewayOptions, smtp: Behavior) -> Self {
         let client = client().await;
         let dir = temp_dir(name);
         Self {

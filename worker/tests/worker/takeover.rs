@@ -12,7 +12,7 @@ use temporalio_common::protos::temporal::api::enums::v1::PendingActivityState;
 
 use crate::notifications::last_failure;
 use crate::pending::{pause_of, pending};
-use crate::smtp::{self, Behaviour};
+use crate::smtp::{self, Behavior};
 use crate::support::{Shop, Worker, eventually};
 
 /// Number of recipients: mailing them takes far longer than the start of another attempt.
@@ -21,9 +21,9 @@ const ALL: usize = 600;
 /// Opens a shop with a slow mail server, a worker that is mailing and reaches Temporal through a
 /// line, and the order.
 async fn shop_and_cut_off_worker(name: &str) -> (Shop, Worker, Line) {
-    let slow = Behaviour {
+    let slow = Behavior {
         delay: Duration::from_millis(100),
-        ..Behaviour::default()
+        ..Behavior::default()
     };
     let mut shop = Shop::open_with(name, GatewayOptions::default(), slow).await;
     shop.database_url = postgres_database().await;
@@ -59,7 +59,7 @@ async fn two_attempts_never_send_mails_at_the_same_time() {
     let new = shop.worker().await;
     stopped(&old).await;
     // The rest may be quick.
-    shop.smtp.behave(Behaviour::default());
+    shop.smtp.behave(Behavior::default());
     let result = shop.end_of(&handle).await;
     assert_eq!(
         (result.notification.state, result.notification.sent),
@@ -97,10 +97,10 @@ async fn a_cancelled_mailing_ends_although_its_worker_cannot_learn_of_it() {
 /// were; the retry policy alone would wait 8 s.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_activity_that_a_drain_ended_is_taken_over_after_a_second() {
-    let smtp = Behaviour {
+    let smtp = Behavior {
         put_off: [("a@example.com".to_owned(), 3)].into(),
         silent_at: vec!["END".to_owned()],
-        ..Behaviour::default()
+        ..Behavior::default()
     };
     let shop = Shop::open_with("after-grace", GatewayOptions::default(), smtp).await;
     let more = [("TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS", "1")];
@@ -118,7 +118,7 @@ async fn an_activity_that_a_drain_ended_is_taken_over_after_a_second() {
     let (kind, _) = last_failure(&pending);
     assert_eq!(kind, "WorkerShutdown");
     assert_eq!(pause_of(&pending), Duration::from_secs(1));
-    shop.smtp.behave(Behaviour::default());
+    shop.smtp.behave(Behavior::default());
     let next = shop.worker().await;
     let result = shop.end_of(&order).await;
     assert_eq!(result.notification.state, NotificationState::Sent);

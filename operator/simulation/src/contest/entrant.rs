@@ -62,7 +62,7 @@ impl Entrant {
         matches!(self, Self::Ours { .. })
     }
 
-    /// Builds the scaler for a world, and adapts the world to it.
+    /// Builds the scaler for a setup, and adapts the setup to it.
     pub fn scaler(&self, setup: &mut Setup) -> Box<dyn Scaler> {
         let Setup {
             slots,

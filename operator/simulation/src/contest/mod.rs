@@ -1,4 +1,4 @@
-//! All policies over many loads and worlds, each policy with one setting for all of them.
+//! All policies over many loads and setups, each policy with one setting for all of them.
 //! Deterministic, no I/O.
 
 mod entrant;

@@ -8,7 +8,7 @@ use crate::engine::run;
 use crate::time::Millis;
 use crate::trace::{Setup, Trace};
 
-/// The worlds of a contest, in every combination.
+/// The setups of a contest, in every combination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conditions {
     /// From the request for a replica to its first poll.
@@ -119,7 +119,7 @@ pub fn enter(entrant: &Entrant, half: Half, conditions: &Conditions) -> Entry {
 }
 
 impl Load {
-    /// The world of this load. Who waits half a minute for a pod keeps one.
+    /// The setup of this load. A queue whose pods take half a minute to start keeps one.
     pub(crate) fn setup(&self, start_up: Millis, target: Millis, seed: u64) -> Setup {
         Setup {
             slots: self.slots,
@@ -133,7 +133,7 @@ impl Load {
 }
 
 impl Entrant {
-    /// Runs it on one trace in one world.
+    /// Runs it on one trace in one setup.
     pub(crate) fn run(&self, trace: &Trace, setup: &Setup) -> Cell {
         let mut setup = setup.clone();
         let mut scaler = self.scaler(&mut setup);

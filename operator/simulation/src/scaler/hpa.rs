@@ -1,5 +1,5 @@
 //! The HorizontalPodAutoscaler on external metrics (AverageValue), according to its published
-//! rules: `desired = ceil(metric ÷ target)`, the largest over its metrics, tolerance, behaviour
+//! rules: `desired = ceil(metric ÷ target)`, the largest over its metrics, tolerance, behavior
 //! with stabilisation windows and policies.
 
 use std::collections::VecDeque;

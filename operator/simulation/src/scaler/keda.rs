@@ -42,7 +42,7 @@ pub struct Keda {
 
 impl Keda {
     /// With the defaults: polling 30 s, cooldown 300 s, targetQueueSize 5, the HPA's default
-    /// behaviour.
+    /// behavior.
     pub fn defaults(min: u32, max: u32) -> Self {
         let settings = KedaSettings {
             backlog: 5,

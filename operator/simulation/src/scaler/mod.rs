@@ -1,4 +1,4 @@
-//! The policies under comparison. Each sees the world only through [`Cluster`](crate::Cluster).
+//! The policies under comparison. Each sees the cluster only through [`Cluster`](crate::Cluster).
 
 mod fixed;
 mod hpa;

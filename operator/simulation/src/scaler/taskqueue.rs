@@ -136,7 +136,7 @@ struct Memory {
 }
 
 impl TaskQueue {
-    /// The resource's defaults, in this world.
+    /// The resource's defaults, in this setup.
     pub fn policy(setup: &Setup) -> Policy {
         Policy {
             min: setup.min,

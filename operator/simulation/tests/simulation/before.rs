@@ -1,5 +1,5 @@
-//! The results of an earlier policy in this world, for comparison: one limit per queue, the longest
-//! task seen on it, for all of its pods. It is that of commit 17a9d98.
+//! The results of an earlier policy in this simulation, for comparison: one limit per queue, the
+//! longest task seen on it, for all of its pods. It is that of commit 17a9d98.
 //!
 //! Made with that commit's `taskqueue-scaling` under this crate. To repeat: check the commit out,
 //! copy `src` and `tests` of this crate over its own, leave `listed` and `elsewhere` out of

@@ -113,8 +113,8 @@ fn no_predictable_cut_off_happens_where_short_and_long_tasks_are_mixed() {
     assert!(other * 5 <= then, "{other} of {then}");
 }
 
-/// The standard traces in their own world, and with the SDKs' default heartbeat interval.
-fn standard_worlds() -> Vec<(Scenario, Vec<Millis>)> {
+/// The standard traces in their own setup, and with the SDKs' default heartbeat interval.
+fn standard_setups() -> Vec<(Scenario, Vec<Millis>)> {
     let own = standard().into_iter().map(|own| (own, GRACES.to_vec()));
     let slow = standard().into_iter().map(|mut slow| {
         slow.setup.heartbeat = 60_000;
@@ -130,7 +130,7 @@ fn no_predictable_cut_off_happens_on_the_standard_traces_and_the_cost_hardly_ris
     let mut table = Table::new();
     let mut known = 0;
     let mut dearer = Vec::new();
-    for (scenario, graces) in standard_worlds() {
+    for (scenario, graces) in standard_setups() {
         for grace in graces {
             let trace = &scenario.trace.name;
             let now = runs(&scenario, grace, false);

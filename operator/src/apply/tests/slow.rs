@@ -48,13 +48,15 @@ async fn added_replicas_are_written_first_and_wait_for_no_template() {
         Metrics::new(Clock::start()).unwrap(),
         Leading::default(),
     );
-    let told = Arc::new(AtomicUsize::new(0));
-    let counts = Arc::clone(&told);
-    let tell = move || {
-        counts.fetch_add(1, Ordering::SeqCst);
+    let passes_requested = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&passes_requested);
+    let request_pass = move || {
+        counter.fetch_add(1, Ordering::SeqCst);
     };
     let began = Instant::now();
-    let mut applied = writer.apply(&plan(queues), WRITE_TIMEOUT, tell).await;
+    let mut applied = writer
+        .apply(&plan(queues), WRITE_TIMEOUT, request_pass)
+        .await;
     assert_eq!(began.elapsed(), WRITE_TIMEOUT, "the pass goes on");
     let lines = log.lines();
     assert!(lines[0].contains("/deployments/d19/scale?"), "{lines:?}");
@@ -75,7 +77,7 @@ async fn added_replicas_are_written_first_and_wait_for_no_template() {
         );
     }
     assert_eq!(began.elapsed(), HANGS * 3, "20 by 8");
-    assert_eq!(told.load(Ordering::SeqCst), 20);
+    assert_eq!(passes_requested.load(Ordering::SeqCst), 20);
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ async fn a_malformed_object_gets_a_condition_and_nothing_that_runs_is_touched() 
     assert_eq!(result.unwrap(), Action::await_change());
     assert_eq!(short(&lines), ["read", "status", "event"]);
     let (_, lines) = operator.pass(&malformed).await;
-    assert_eq!(short(&lines), Vec::<&str>::new(), "it is told once");
+    assert_eq!(short(&lines), Vec::<&str>::new(), "it is reported once");
     let text = operator.metrics();
     assert!(
         text.contains(r#"type="Ready",status="False",reason="InvalidSpec"} 1"#),

@@ -127,7 +127,7 @@ async fn problems_are_reported_with_the_secret_and_its_key() {
     let broken = other_key.replace('\n', "\\n");
     let lost = "has lost its line breaks, which became \\n, spaces or nothing; store the \
                 unchanged file, for example with kubectl create secret and --from-file";
-    for (at, value, told) in [
+    for (at, value, message) in [
         (
             ("client", "tls.key"),
             broken.clone(),
@@ -171,7 +171,7 @@ async fn problems_are_reported_with_the_secret_and_its_key() {
     ] {
         let values = good().into_iter().chain([(at, value.into_bytes())]);
         let told_by = resolved(&simple(), &complete(), values.collect()).await;
-        let why = NotReady::new(Reason::SecretInvalid, told);
+        let why = NotReady::new(Reason::SecretInvalid, message);
         assert_eq!(told_by.unwrap_err(), why);
     }
     assert!(resolved(&simple(), &complete(), good()).await.is_ok());
@@ -247,8 +247,8 @@ async fn a_secret_that_was_not_read_is_not_missing() {
         ),
     ] {
         let (client, _) = api(move |_| (code, answer.clone()));
-        let told = of_fleet(&Secrets::new(client), &simple(), &spec, false, NOW).await;
-        assert_eq!(told.unwrap_err(), NotReady::new(reason, why));
+        let found = of_fleet(&Secrets::new(client), &simple(), &spec, false, NOW).await;
+        assert_eq!(found.unwrap_err(), NotReady::new(reason, why));
     }
 }
 
@@ -338,8 +338,8 @@ proptest! {
         let value = value.as_bytes()[..value.len() * cut / 1_000].to_vec();
         let values = good().into_iter().chain([(place, value)]).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let told = runtime.block_on(resolved(&simple(), &complete(), values));
-        let shown = format!("{told:?}");
+        let resolved = runtime.block_on(resolved(&simple(), &complete(), values));
+        let shown = format!("{resolved:?}");
         prop_assert_eq!(exposed(&[body.as_bytes()], &shown), None, "{}", shown);
     }
 }

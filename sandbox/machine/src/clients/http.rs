@@ -50,10 +50,10 @@ pub fn get(address: &str, path: &str) -> Result<String> {
     ))
 }
 
-/// The status of the answer to `GET path`, which has to come within `patience`.
-pub(crate) fn status(address: &str, path: &str, patience: Duration) -> Result<u16> {
+/// The status of the answer to `GET path`, which has to come within `timeout`.
+pub(crate) fn status(address: &str, path: &str, timeout: Duration) -> Result<u16> {
     let url = format!("http://{address}{path}");
-    let request = AGENT.get(&url).config().timeout_global(Some(patience));
+    let request = AGENT.get(&url).config().timeout_global(Some(timeout));
     let answer = request.build().call();
     answer
         .map(|answer| answer.status().as_u16())

@@ -155,7 +155,7 @@ impl Build<'_> {
         Component {
             after: &["kube-apiserver", "containerd"],
             ready: Probe::FreshTrue(self.kubectl(&["get", "node", NODE, "-o", condition])),
-            patience: Duration::from_mins(2),
+            timeout: Duration::from_mins(2),
             ..Self::component(
                 "kubelet",
                 &self.programs.kubelet,

@@ -55,7 +55,7 @@ pub(crate) struct Component {
     /// Whether it gets time to write its data when the sandbox ends.
     pub(crate) keeps_data: bool,
     /// The longest time from its start to its first successful probe.
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
     /// Its address inside the sandbox, shown to people.
     pub(crate) address: String,
 }
@@ -148,7 +148,7 @@ impl Build<'_> {
             then: Vec::new(),
             stop: Stop::Terminate,
             keeps_data: false,
-            patience: Duration::from_mins(1),
+            timeout: Duration::from_mins(1),
             address: String::new(),
         }
     }

@@ -196,8 +196,8 @@ impl ComponentStates {
     }
 
     /// Waits for any change, at most this long.
-    pub(super) fn wait_for_change(&self, patience: Duration) {
-        self.changed.wait_for(&mut self.inner.lock(), patience);
+    pub(super) fn wait_for_change(&self, timeout: Duration) {
+        self.changed.wait_for(&mut self.inner.lock(), timeout);
     }
 
     /// Waits until `done` or the deadline; returns the status of the component.

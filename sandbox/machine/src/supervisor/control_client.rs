@@ -54,10 +54,10 @@ pub(crate) struct Response {
 }
 
 /// Sends a request and waits until it has been carried out.
-pub(crate) fn send(socket: &Path, request: &Request, patience: Duration) -> Result<()> {
+pub(crate) fn send(socket: &Path, request: &Request, timeout: Duration) -> Result<()> {
     let what = || format!("asking the sandbox at {}", socket.display());
     let mut stream = UnixStream::connect(socket).attempt(what)?;
-    stream.set_read_timeout(Some(patience)).attempt(what)?;
+    stream.set_read_timeout(Some(timeout)).attempt(what)?;
     let json = |source| Error::Json {
         what: "the sandbox's answer".into(),
         source,

@@ -120,8 +120,8 @@ pub(crate) fn end(paths: &Paths) -> Result<()> {
     clear(paths)
 }
 
-fn within(patience: Duration, done: impl Fn() -> bool) -> bool {
-    let deadline = Instant::now() + patience;
+fn within(timeout: Duration, done: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + timeout;
     while !done() {
         if Instant::now() > deadline {
             return false;

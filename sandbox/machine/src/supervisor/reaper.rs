@@ -95,13 +95,13 @@ impl Reaper {
     pub(super) fn output(
         &self,
         command: &mut Command,
-        patience: Duration,
+        timeout: Duration,
         scratch: &Path,
     ) -> Result<String, String> {
         static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let file = scratch.join(format!("output-{number}"));
-        let result = self.output_to(command, patience, &file);
+        let result = self.output_to(command, timeout, &file);
         // A file that stays behind is removed with the run folder.
         drop(fs::remove_file(&file));
         result
@@ -110,7 +110,7 @@ impl Reaper {
     fn output_to(
         &self,
         command: &mut Command,
-        patience: Duration,
+        timeout: Duration,
         file: &Path,
     ) -> Result<String, String> {
         let name = crate::run::describe(command);
@@ -119,7 +119,7 @@ impl Reaper {
         let pid = self
             .spawn(command.stdout(out).stderr(errors))
             .map_err(|error| format!("{name}: {error}"))?;
-        let ending = self.wait(pid, Some(Instant::now() + patience));
+        let ending = self.wait(pid, Some(Instant::now() + timeout));
         let printed = fs::read(file)
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default();
@@ -134,7 +134,7 @@ impl Reaper {
                 self.wait(pid, None);
                 Err(format!(
                     "{name}: still running after {} s: {}",
-                    patience.as_secs(),
+                    timeout.as_secs(),
                     printed.trim()
                 ))
             }

@@ -174,7 +174,7 @@ impl Runner {
     /// Returns whether the component ever answered, and how it ended.
     fn watch(&self, pid: i32) -> (bool, String) {
         let started = jiff::Timestamp::now();
-        let deadline = Instant::now() + self.component.patience;
+        let deadline = Instant::now() + self.component.timeout;
         let mut ready = false;
         loop {
             if self.reaper.has_ended(pid) {
@@ -192,10 +192,10 @@ impl Runner {
                 Err(why) if Instant::now() > deadline => {
                     kill(pid, Signal::KILL);
                     self.reaper.wait(pid, None);
-                    let patience = self.component.patience.as_secs();
+                    let timeout = self.component.timeout.as_secs();
                     return (
                         false,
-                        format!("it did not answer within {patience} s ({why})"),
+                        format!("it did not answer within {timeout} s ({why})"),
                     );
                 }
                 Err(why) => self
@@ -248,14 +248,14 @@ impl Runner {
         &self,
         command: &[String],
         owner: Option<Owner>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<String, String> {
         let Some((program, args)) = command.split_first() else {
             return Ok(String::new());
         };
         let mut command = self.command(Path::new(program), owner);
         self.reaper
-            .output(command.args(args), patience, &self.scratch)
+            .output(command.args(args), timeout, &self.scratch)
     }
 
     fn command(&self, program: &Path, owner: Option<Owner>) -> Command {

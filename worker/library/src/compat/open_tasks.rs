@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 /// How long the server waits by default.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// So few tasks may have timed out without being removed.
-const FEW: usize = 100;
+/// Tasks that have timed out are removed once there are twice this many entries.
+const KEPT: usize = 100;
 
 /// The open tasks.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl OpenTasks {
         }
         if self.times_out.len() >= self.too_long {
             self.remove_timed_out(now);
-            self.too_long = 2 * self.times_out.len().max(FEW);
+            self.too_long = 2 * self.times_out.len().max(KEPT);
         }
         let times_out = now + timeout(task).unwrap_or(TIMEOUT);
         self.times_out.insert(task.task_token.clone(), times_out);
@@ -143,7 +143,7 @@ mod tests {
             let now = start + Duration::from_secs(second);
             open.add(&task(&format!("later {second}"), None), now);
         }
-        assert!(open.times_out.len() <= 2 * FEW, "{}", open.times_out.len());
+        assert!(open.times_out.len() <= 2 * KEPT, "{}", open.times_out.len());
         let now = start + Duration::from_secs(10_009);
         assert_eq!(open.count(now), 0);
     }

@@ -116,8 +116,8 @@ pub struct MailReport {
     pub sent: u64,
     /// Recipients that the mail server refused permanently.
     pub refused: u64,
-    /// Recipients for whom the mail server got the mail three times without an answer. They may
-    /// have been mailed.
+    /// Recipients whose mail was sent to the server three times without an answer. They may have
+    /// received it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unconfirmed: u64,
     /// Why recipients were not, or perhaps not, mailed: the last refusal, if there was one.

@@ -162,9 +162,11 @@ pub async fn observe(
         let mut existing = existing.get(queue.name.as_str())?.clone();
         let ours = gone.iter().filter(|(of, _)| *of == queue.name);
         existing.pods.gone = ours.map(|(_, draining)| draining.clone()).collect();
-        let rival = rivals.get(&queue.name).cloned();
-        let mut seen = observe_queue(sources, &owner, queue, existing, rival, now.monotonic);
-        seen.scaled_by = scalers::competing_scaler(sources.caches, fleet, queue, created);
+        let others = Others {
+            rival: rivals.get(&queue.name).cloned(),
+            scaled_by: scalers::competing_scaler(sources.caches, fleet, queue, created),
+        };
+        let seen = observe_queue(sources, &owner, queue, existing, others, now.monotonic);
         Some((queue.name.clone(), seen))
     });
     let queues: BTreeMap<String, ObservedQueue> = queues.collect();
@@ -217,13 +219,21 @@ fn watch_queues(
     }
 }
 
+/// Who else handles a queue.
+struct Others {
+    /// See [`ObservedQueue::rival`].
+    rival: Option<FleetKey>,
+    /// See [`ObservedQueue::scaled_by`].
+    scaled_by: Option<String>,
+}
+
 /// Reads the numbers of one queue and joins them with its pods.
 fn observe_queue(
     sources: &Sources<'_>,
     owner: &OwnerKey,
     queue: &Queue,
     existing: Existing,
-    rival: Option<FleetKey>,
+    others: Others,
     now: Time,
 ) -> ObservedQueue {
     let Existing {
@@ -247,9 +257,9 @@ fn observe_queue(
         reading,
         slots: slots.unless_older_than(queue.policy.longest_gap(), now),
         scraped,
-        rival,
+        rival: others.rival,
         target,
-        scaled_by: None,
+        scaled_by: others.scaled_by,
     }
 }
 

@@ -17,8 +17,7 @@ use crate::fleet_state::{FleetState, QueueKey, QueueState};
 use crate::observe::pods::Pods;
 use crate::observe::{Observed, ObservedQueue};
 use crate::owned::has_budget;
-use crate::plan::{BudgetStep, DeletionCost, Plan, Prune, QueuePlan, Scale, Step};
-
+use crate::plan::{BudgetStep, DeletionCost, Plan, Protection, Prune, QueuePlan, Scale, Step};
 use crate::protection;
 
 use desired::{Desired, desired};
@@ -38,6 +37,10 @@ const READING_GRACE: Duration = Duration::from_secs(1);
 pub fn plan(fleet: &Fleet, observed: &Observed, state: &FleetState, now: Time) -> Plan {
     let nothing = QueueState::default();
     let mut requeue_after = observed.secrets_due.unwrap_or(IDLE_REQUEUE);
+    let mut allowance = Allowance {
+        left: state.protected_at.left(now),
+        used_up: false,
+    };
     let mut queues = Vec::new();
     for queue in &fleet.queues {
         let desired = desired(fleet, queue, observed, state, now);
@@ -45,14 +48,19 @@ pub fn plan(fleet: &Fleet, observed: &Observed, state: &FleetState, now: Time) -
         let Some((desired, seen)) = desired.zip(seen) else {
             continue;
         };
-        let key = QueueKey::unversioned(&queue.name);
-        let state = state.queues.get(&key).unwrap_or(&nothing);
-        let budget = budget(fleet, queue, &desired.step, seen);
-        let plan = plan_queue(queue, desired, budget, seen, state, now);
-        requeue_after = requeue_after.min(pause(queue, &plan, state, now));
+        let known = state.queues.get(&QueueKey::unversioned(&queue.name));
+        let beside = Beside {
+            budget: budget(fleet, queue, &desired.step, seen),
+            protections: known.map_or_else(Vec::new, |known| {
+                allowance.take(protections(fleet, queue, seen, known, now))
+            }),
+        };
+        let known = known.unwrap_or(&nothing);
+        let plan = plan_queue(queue, desired, beside, seen, known, now);
+        requeue_after = requeue_after.min(pause(queue, &plan, known, now));
         queues.push(plan);
     }
-    if protect(fleet, observed, state, &mut queues, now) {
+    if allowance.used_up {
         requeue_after = requeue_after.min(protection::POSTPONED);
     }
     let prunes = observed
@@ -68,37 +76,45 @@ pub fn plan(fleet: &Fleet, observed: &Observed, state: &FleetState, now: Time) -
     }
 }
 
-/// Adds the protections of pods to the plans, as many as may be written now. Returns true if some
-/// must wait.
-fn protect(
-    fleet: &Fleet,
-    observed: &Observed,
-    state: &FleetState,
-    plans: &mut [QueuePlan],
-    now: Time,
-) -> bool {
-    let mut left = state.protected_at.left(now);
-    let mut waits = false;
-    for plan in plans {
-        let queue = fleet.queues.iter().find(|queue| queue.name == plan.queue);
-        // Of a target, nothing is written but its size.
-        let acts =
-            queue.is_some_and(|queue| queue.target.is_none() && queue.policy.mode == Mode::Active);
-        let known = state.queues.get(&QueueKey::unversioned(&plan.queue));
-        let seen = observed.queues.get(&plan.queue);
-        let (true, Some(known), Some(seen)) = (acts, known, seen) else {
-            continue;
-        };
-        let enabled = fleet.protect_busy_pods;
-        let mut changes = known
-            .long_tasks
-            .changes(&seen.pods, &known.history, enabled, now);
-        waits |= changes.len() > left;
-        changes.truncate(left);
-        left = left.saturating_sub(changes.len());
-        plan.protections = changes;
+/// How many protections of pods may be written now, over all queues of a fleet.
+struct Allowance {
+    left: usize,
+    /// Whether some must wait.
+    used_up: bool,
+}
+
+impl Allowance {
+    /// Those of `wanted` that may be written now.
+    fn take(&mut self, mut wanted: Vec<Protection>) -> Vec<Protection> {
+        self.used_up |= wanted.len() > self.left;
+        wanted.truncate(self.left);
+        self.left = self.left.saturating_sub(wanted.len());
+        wanted
     }
-    waits
+}
+
+/// The protections that the pods of a queue need, and those to remove.
+fn protections(
+    fleet: &Fleet,
+    queue: &Queue,
+    seen: &ObservedQueue,
+    known: &QueueState,
+    now: Time,
+) -> Vec<Protection> {
+    // Of a target, nothing is written but its size.
+    if queue.target.is_some() || queue.policy.mode != Mode::Active {
+        return Vec::new();
+    }
+    let enabled = fleet.protect_busy_pods;
+    known
+        .long_tasks
+        .changes(&seen.pods, &known.history, enabled, now)
+}
+
+/// What is written beside a queue's Deployment and its size.
+struct Beside {
+    budget: BudgetStep,
+    protections: Vec<Protection>,
 }
 
 /// When a queue needs another pass even if nothing happens.
@@ -132,7 +148,7 @@ fn pause(queue: &Queue, plan: &QueuePlan, state: &QueueState, now: Time) -> Dura
 fn plan_queue(
     queue: &Queue,
     desired: Desired,
-    budget: BudgetStep,
+    beside: Beside,
     seen: &ObservedQueue,
     state: &QueueState,
     now: Time,
@@ -173,12 +189,12 @@ fn plan_queue(
         vanished: state.written.is_some() && matches!(step, Step::Create(_)),
         step,
         costs,
-        protections: Vec::new(),
+        protections: beside.protections,
         scale,
         decision,
         observation,
         changed_by_others,
-        budget,
+        budget: beside.budget,
     }
 }
 

@@ -154,24 +154,27 @@ fn weight(kind: ConditionType, condition: &Condition) -> Weight {
 
 /// The Events for what was carried out on a queue.
 pub fn changes(facts: &QueueFacts<'_>) -> Vec<EventDraft> {
-    let (Some(scaled), Some(decision)) = (&facts.done.scaled, &facts.plan.decision) else {
-        return Vec::new();
-    };
     let deployment = facts.queue.workload_name.clone();
     let queue = &facts.queue.name;
-    if facts.plan.vanished {
+    if facts.plan.vanished && facts.done.created {
+        let replicas = match facts.plan.initial_replicas {
+            1 => "1 replica".to_owned(),
+            many => format!("{many} replicas"),
+        };
         return vec![EventDraft {
             warning: true,
             reason: Reason::DeploymentRecreated.as_str().to_owned(),
             action: "Create",
             note: format!(
-                "queue {queue}: Deployment {deployment} was missing and was created again with {} \
-                 replicas; to remove it permanently, remove the queue from the spec",
-                scaled.to
+                "queue {queue}: Deployment {deployment} was missing and was created again with \
+                 {replicas}; to remove it permanently, remove the queue from the spec"
             ),
             deployment: Some(deployment),
         }];
     }
+    let (Some(scaled), Some(decision)) = (&facts.done.scaled, &facts.plan.decision) else {
+        return Vec::new();
+    };
     if let Some(set) = facts.plan.changed_by_others.filter(|set| *set == scaled.to) {
         let existing = facts.seen.existing.as_deref();
         let who = existing.and_then(replicas_set_by).map_or_else(

@@ -102,6 +102,29 @@ fn the_field_manager_whose_replicas_are_reset_is_named() {
 }
 
 #[test]
+fn a_deployment_that_was_created_again_is_reported_also_at_zero() {
+    let reported = |replicas: u32, created: bool| {
+        let mut passed = Passed::of(healthy());
+        let plan = &mut passed.plan.queues[0];
+        (plan.vanished, plan.initial_replicas) = (true, replicas);
+        passed.applied.queues.get_mut("a").unwrap().created = created;
+        let reported = changes(&passed.facts()[0]);
+        reported
+            .into_iter()
+            .map(|event| event.note)
+            .collect::<Vec<_>>()
+    };
+    for (replicas, with) in [(0, "0 replicas"), (1, "1 replica"), (3, "3 replicas")] {
+        let [note] = &reported(replicas, true)[..] else {
+            panic!("not one Event with {with}")
+        };
+        let again = format!(" was missing and was created again with {with}; to remove it");
+        assert!(note.contains(&again), "{note}");
+    }
+    assert_eq!(reported(3, false), Vec::<String>::new(), "it was refused");
+}
+
+#[test]
 fn tasks_left_behind_in_a_former_task_queue_are_reported_when_the_workers_move() {
     let reported = |former: Option<FormerTaskQueue>, polled: &str, written: bool| {
         let mut queue = healthy();

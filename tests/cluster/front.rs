@@ -113,6 +113,15 @@ impl Front {
         json!({"address": self.address, "temporalNamespace": "default", "tls": tls})
     }
 
+    /// Serves a client that has come here another way.
+    pub(crate) fn serve(
+        &self,
+        client: TcpStream,
+        peer: IpAddr,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        self.shared.clone().receive(client, peer)
+    }
+
     /// `host:port` as pods reach it.
     pub(crate) fn address(&self) -> &str {
         &self.address

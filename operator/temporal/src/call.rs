@@ -132,6 +132,15 @@ impl fmt::Display for CallError {
 
 impl std::error::Error for CallError {}
 
+impl CallError {
+    /// Whether this error is reported in the place of the one before it. The first message of a
+    /// failure stays, so that what is reported does not flicker, until an error of another kind
+    /// comes, or one that names the fault: the first call over a lost connection does not.
+    pub(crate) fn replaces(&self, before: &Self) -> bool {
+        self.kind != before.kind || (self.fault.is_some() && before.fault.is_none())
+    }
+}
+
 /// The answer to `DescribeTaskQueue` for one task type.
 pub type Described = TypeBacklog;
 
@@ -234,4 +243,34 @@ pub trait QueueStats: Send + Sync + 'static {
 
     /// Closes the connection: nobody reads over it any more.
     fn release(&self, connection: &ResolvedConnection);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_error_of_a_kind_stays_until_one_names_the_fault() {
+        let error = |kind, fault| CallError {
+            kind,
+            method: Method::DescribeTaskQueue,
+            code: "Unavailable",
+            message: String::new(),
+            connection_lost: true,
+            fault,
+        };
+        let away = error(CallErrorKind::Unavailable, None);
+        let refused = error(CallErrorKind::Unavailable, Some(Fault::ProxyCredentials));
+        let silent = error(CallErrorKind::Timeout, None);
+        for (before, after, replaces) in [
+            (&away, &away, false),
+            (&away, &refused, true),
+            (&refused, &away, false),
+            (&refused, &refused, false),
+            (&away, &silent, true),
+            (&refused, &silent, true),
+        ] {
+            assert_eq!(after.replaces(before), replaces, "{before:?}, {after:?}");
+        }
+    }
 }

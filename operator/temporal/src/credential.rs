@@ -147,12 +147,11 @@ impl Credential {
 
     fn fail(&mut self, error: CallError, now: Time) {
         let (since, failures, error) = match &self.workers {
-            // Keeps the first message of a failure, so that the reported message does not flicker.
             Workers::Failing {
                 since,
                 failures,
                 error: first,
-            } if first.kind == error.kind => (*since, failures.saturating_add(1), first.clone()),
+            } if !error.replaces(first) => (*since, failures.saturating_add(1), first.clone()),
             Workers::Failing {
                 since, failures, ..
             } => (*since, failures.saturating_add(1), error),

@@ -262,8 +262,7 @@ impl Queue {
 impl TypeState {
     fn fail(&mut self, error: CallError, now: Time) {
         self.failing = Some(match self.failing.take() {
-            // Keeps the first message of a failure, so that the reported message does not flicker.
-            Some(before) if before.error.kind == error.kind => Failing {
+            Some(before) if !error.replaces(&before.error) => Failing {
                 failures: before.failures.saturating_add(1),
                 ..before
             },

@@ -406,6 +406,21 @@ impl TestCluster {
         format!("{}-{name}", self.namespace)
     }
 
+    /// Fails if one of these secrets appears in an object of the fleet, in a log or in a metric.
+    pub(crate) fn shows_none_of(&self, secrets: &[&str]) -> anyhow::Result<()> {
+        let texts = [
+            self.kubectl(&["get", "tqw,deployments,pods,events", "-o", "yaml"])?,
+            self.kubectl(&["logs", "--selector=taskqueue.dev/worker", "--tail=-1"])?,
+            self.operator_log()?,
+            self.metrics()?,
+        ];
+        for line in texts.iter().flat_map(|text| text.lines()) {
+            let shown = secrets.iter().any(|secret| line.contains(secret));
+            anyhow::ensure!(!shown, "a secret is shown: {line}");
+        }
+        Ok(())
+    }
+
     async fn dump(&self) {
         let views: [&[&str]; 4] = [
             &["get", "tqw,deployments,replicasets,pods", "-o", "wide"],

@@ -234,10 +234,10 @@ impl Judge<'_> {
         let count = |pods: usize| u32::try_from(pods).unwrap_or(u32::MAX);
         // A missing replica above the highest pod goes first. One below it, whose pod was deleted
         // or evicted, comes back: it goes only after the pods above it.
-        let highest = live
+        let above_highest = live
             .first()
             .map_or(0, |pod| ordinal(&pod.pod).saturating_add(1));
-        let missing = replicas.requested.saturating_sub(highest);
+        let missing = replicas.requested.saturating_sub(above_highest);
         let going = surplus(replicas, live.len());
         Release {
             replicas: missing.saturating_add(count(top)).saturating_sub(going),

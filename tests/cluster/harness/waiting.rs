@@ -57,8 +57,8 @@ where
     Ok(())
 }
 
-/// Waits until something has been true for a whole `span`. Whenever it is not, the span starts over.
-/// For readings that can have the expected value once before they keep it.
+/// Waits until something has been true for a whole `span`. Whenever it is not, the span starts
+/// over. For readings that can have the expected value once before they keep it.
 pub(crate) async fn eventually_throughout<F, A>(
     span: Duration,
     what: &str,

@@ -10,11 +10,12 @@ use crate::demand::{QueueFacts, TypeFacts, believable_arrivals};
 use crate::learn::{Learner, ServiceTime, Work};
 use crate::milli::Milli;
 use crate::observation::{
-    Backlog, Observation, PerType, RATE_WINDOW, Reading, Replicas, TaskType, TypeBacklog,
+    Backlog, Observation, PerType, RATE_WINDOW, Reading, Replicas, Slots, TaskType, TypeBacklog,
     UnknownReason,
 };
 use crate::policy::{Policy, StepPolicy};
 use crate::reason::Reason;
+use crate::release::ordinal;
 use crate::rises::Rises;
 use crate::slots::{LastSlots, Signal, SlotFacts, slot_facts};
 use crate::stuck::{Finding, Watch};
@@ -33,6 +34,9 @@ const UNLOADED: Duration = Duration::from_mins(5);
 /// After this long without a single heartbeat from ready pods, the operator assumes that their
 /// workers never send any (the SDKs' default interval is 60 s).
 const MUTE_AFTER: Duration = Duration::from_secs(150);
+/// A StatefulSet's lowest ordinal is forgotten if no pod has had it for this long, because its
+/// first ordinal was changed.
+const FIRST_ORDINAL_KEPT: Duration = Duration::from_hours(24);
 /// Two watches are never in step: the one on pods may lag behind the Deployment's status for this
 /// long although nothing is wrong.
 const OUT_OF_STEP: Duration = Duration::from_secs(10);
@@ -75,6 +79,8 @@ pub struct History {
     /// The start-up that the pods themselves have last shown.
     start_up: Option<Duration>,
     last_slots: LastSlots,
+    /// The lowest ordinal of the pods, and when a pod last had it; `None` = they have no ordinals.
+    first_ordinal: Option<(u32, Time)>,
     /// When the last observation was recorded.
     latest: Time,
     watch: Watch,
@@ -102,6 +108,9 @@ impl History {
     pub fn observe(&mut self, policy: &Policy, observation: &Observation, now: Time) {
         if let Reading::Known { value, .. } = &observation.slots {
             self.learner.observe(value, policy.drain_grace_period, now);
+            if observation.replicas.by_ordinal {
+                self.see_ordinals(value, now);
+            }
         }
         let silent = observation.replicas.ready > 0
             && observation
@@ -145,6 +154,17 @@ impl History {
                 self.watch
                     .observe(value, observation, &facts, repeated, now);
             }
+        }
+    }
+
+    fn see_ordinals(&mut self, slots: &Slots, now: Time) {
+        let ordinals = slots.pods.iter().map(|pod| ordinal(&pod.pod));
+        if let Some(lowest) = ordinals.min()
+            && self
+                .known_first_ordinal(now)
+                .is_none_or(|first| lowest <= first)
+        {
+            self.first_ordinal = Some((lowest, now));
         }
     }
 
@@ -429,6 +449,16 @@ impl History {
     /// The stuck states found up to the last observation.
     pub fn findings(&self, now: Time) -> Vec<Finding> {
         self.watch.findings(now)
+    }
+
+    /// The lowest ordinal of the queue's pods, if they belong to a StatefulSet; 0 if none was seen.
+    pub(crate) fn first_ordinal(&self, now: Time) -> u32 {
+        self.known_first_ordinal(now).unwrap_or(0)
+    }
+
+    fn known_first_ordinal(&self, now: Time) -> Option<u32> {
+        let (first, seen) = self.first_ordinal?;
+        (now.since(seen) < FIRST_ORDINAL_KEPT).then_some(first)
     }
 
     /// What has been learned from the workers' heartbeats.

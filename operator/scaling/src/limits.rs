@@ -35,6 +35,7 @@ impl Context<'_> {
             grace: self.policy.drain_grace_period,
             now: self.now,
             drains: self.is_far_too_large(wanted),
+            first_ordinal: self.history.first_ordinal(self.now),
         };
         Some(judge.release(&self.observation.replicas, &slots.pods))
     }

@@ -135,8 +135,17 @@ pub(crate) fn surplus(replicas: &Replicas, live: usize) -> u32 {
         .saturating_sub(replicas.requested)
 }
 
+/// The same for pods that are removed from the highest ordinal down. A lower pod may be missing for
+/// a while, because it was deleted or evicted; it comes back, and the pods above stay surplus.
+fn surplus_by_ordinal(replicas: &Replicas, first: u32, live: &[&PodSlots]) -> u32 {
+    let end = first.saturating_add(replicas.requested);
+    let beyond = live.iter().filter(|pod| ordinal(&pod.pod) >= end).count();
+    let beyond = u32::try_from(beyond).unwrap_or(u32::MAX);
+    beyond.max(surplus(replicas, live.len()))
+}
+
 /// The ordinal in the name of a StatefulSet's pod; 0 if it has none.
-fn ordinal(pod: &str) -> u32 {
+pub(crate) fn ordinal(pod: &str) -> u32 {
     let number = pod.rsplit_once('-').map(|(_, number)| number.parse());
     number.and_then(Result::ok).unwrap_or(0)
 }
@@ -148,6 +157,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) now: Time,
     /// Whether the fleet is so much larger than necessary that a busy pod may go without proof.
     pub(crate) drains: bool,
+    /// The lowest ordinal of the pods, if they have ordinals.
+    pub(crate) first_ordinal: u32,
 }
 
 impl Judge<'_> {
@@ -238,7 +249,7 @@ impl Judge<'_> {
             .first()
             .map_or(0, |pod| ordinal(&pod.pod).saturating_add(1));
         let missing = replicas.requested.saturating_sub(above_highest);
-        let going = surplus(replicas, live.len());
+        let going = surplus_by_ordinal(replicas, self.first_ordinal, &live);
         Release {
             replicas: missing.saturating_add(count(top)).saturating_sub(going),
             order: live,

@@ -56,6 +56,7 @@ pub fn victims(
         grace: policy.drain_grace_period,
         now,
         drains: true,
+        first_ordinal: history.first_ordinal(now),
     };
     let order = judge.release(&observation.replicas, &slots.pods).order;
     // Pods that Kubernetes has yet to remove for an earlier decision keep their place at the front.

@@ -476,3 +476,38 @@ fn a_stateful_set_with_a_deleted_pod_keeps_the_busy_pods_above_it() {
         );
     }
 }
+
+#[test]
+fn a_stateful_set_removes_no_pod_twice_while_a_lower_one_is_missing() {
+    let mut fleet = Pods::of_short_tasks(4);
+    fleet.by_ordinal = true;
+    for (index, pod) in fleet.pods.iter_mut().enumerate() {
+        pod.pod = format!("w-{index}");
+    }
+    for _ in 0..20 {
+        fleet.beats(|index, slots| slots.used = u32::from(index == 2));
+    }
+    assert_eq!(fleet.decide(0).desired, 3);
+    // The replicas have been written. Before w-3 is gone, w-0 is evicted.
+    fleet.pods.remove(0);
+    let decision = fleet.beat(|_, _| {});
+    assert_eq!(decision.previous, 3);
+    assert_eq!(decision.desired, 3, "{}", decision.sentence());
+    // Once w-0 is back and w-3 has gone, w-2 is the busy pod on top.
+    fleet.pods[2].pod = "w-0".to_owned();
+    let decision = fleet.beat(|_, _| {});
+    assert_eq!(decision.desired, 3, "{}", decision.sentence());
+}
+
+#[test]
+fn a_stateful_set_whose_ordinals_begin_later_shrinks_too() {
+    let mut fleet = Pods::of_short_tasks(4);
+    fleet.by_ordinal = true;
+    for (index, pod) in fleet.pods.iter_mut().enumerate() {
+        pod.pod = format!("w-{}", index + 7);
+    }
+    for _ in 0..20 {
+        fleet.beats(|index, slots| slots.used = u32::from(index == 1));
+    }
+    assert_eq!(fleet.decide(0).desired, 2);
+}

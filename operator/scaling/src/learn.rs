@@ -240,7 +240,10 @@ impl Learner {
         if pod.phase == PodPhase::Starting && !pod.listed {
             memory.born = Some(now);
             memory.starting_since.get_or_insert(now);
-        } else if let Some(since) = memory.starting_since.take()
+        }
+        // A worker is often listed before its pod is ready.
+        if pod.phase != PodPhase::Starting
+            && let Some(since) = memory.starting_since.take()
             && pod.phase == PodPhase::Ready
         {
             let took = now.since(since).min(LONGEST_START_UP);

@@ -209,3 +209,36 @@ fn the_start_of_a_pod_does_not_count_as_work() {
     let mean = learned(&fleet).mean();
     assert!(mean.abs_diff(SECOND) < SECOND / 4, "{mean:?}");
 }
+
+#[test]
+fn the_start_of_a_pod_is_learned_although_its_worker_is_listed_before_it_is_ready() {
+    // The pods are ready after a minute. Their workers are listed then, or 20 s before.
+    let in_flight = |listed_at: u64| {
+        let policy = Policy {
+            target_utilization: None,
+            ..policy()
+        };
+        let mut fleet = TestFleet::new(policy, 10);
+        let mut decision = None;
+        for turn in 0..252_u64 {
+            let ready = turn >= 12;
+            let counts = (turn >= listed_at).then(|| match turn.checked_sub(12) {
+                Some(beats) => (5, 25 * beats),
+                None => (0, 0),
+            });
+            let phase = if ready {
+                PodPhase::Ready
+            } else {
+                PodPhase::Starting
+            };
+            let slots = ten_pods(&fleet, phase, counts.is_some(), counts);
+            decision = Some(observe(&mut fleet, turn, slots));
+            fleet.wait(5);
+        }
+        let demand = decision.and_then(|decision| decision.demand);
+        let activity = demand.and_then(|demand| demand.types.activity);
+        activity.map(|activity| activity.terms.in_flight_milli)
+    };
+    // With a start of a minute, 33 % of the 50 slots in use stays free.
+    assert_eq!([in_flight(12), in_flight(8)], [Some(6650); 2]);
+}

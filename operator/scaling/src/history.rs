@@ -130,7 +130,7 @@ impl History {
         self.latest = self.latest.max(now);
         self.start_up = observation.replicas.start_up.or(self.start_up);
         let facts = self.slot_facts(observation);
-        self.last_slots.observe(&facts, now);
+        self.last_slots.observe(observation, &facts, now);
         match &observation.backlog {
             Reading::Unknown { reason, .. } => {
                 self.failed |= self.sample.is_some() && may_have_restarted(*reason);

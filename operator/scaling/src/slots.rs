@@ -1,5 +1,6 @@
 //! Sums the slots of the live pods, and tells how reliable the sum is. Pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::observation::{
@@ -7,7 +8,8 @@ use crate::observation::{
 };
 use crate::time::Time;
 
-/// Slots that have been unknown for this long count as taken. A worker sends its first heartbeat,
+/// Slots that have been unknown for this long count as taken, those of a queue and those of one
+/// pod. A worker sends its first heartbeat,
 /// and a restarted server has all heartbeats again, within a minute.
 const UNKNOWN_TOO_LONG: Duration = Duration::from_mins(2);
 
@@ -59,11 +61,21 @@ pub(crate) struct LastSlots {
     all_taken: Option<PerType<bool>>,
     /// Since when the slots have been unknown.
     unknown_since: Option<Time>,
+    /// The live pods that have never reported, and since when each is known.
+    silent_since: BTreeMap<String, Time>,
 }
 
 impl LastSlots {
     /// Records what an observation says.
-    pub(crate) fn observe(&mut self, facts: &SlotFacts, now: Time) {
+    pub(crate) fn observe(&mut self, observation: &Observation, facts: &SlotFacts, now: Time) {
+        if let Some(slots) = observation.slots.known() {
+            let silent = slots.pods.iter().filter(|pod| is_silent(pod));
+            let silent = silent.map(|pod| {
+                let since = self.silent_since.get(&pod.pod).copied();
+                (pod.pod.clone(), since.unwrap_or(now))
+            });
+            self.silent_since = silent.collect();
+        }
         if facts.signal == Signal::Known {
             self.all_taken = (facts.live > facts.blind).then_some(facts.all_taken);
             self.unknown_since = None;
@@ -82,6 +94,12 @@ impl LastSlots {
             |taken| *taken.get(task_type),
         );
         were_taken || unknown_for >= UNKNOWN_TOO_LONG
+    }
+
+    /// Whether a pod that has never reported has probably just become ready.
+    fn is_new(&self, pod: &str, now: Time) -> bool {
+        let since = self.silent_since.get(pod).copied().unwrap_or(now);
+        now.since(since) < UNKNOWN_TOO_LONG
     }
 }
 
@@ -127,13 +145,13 @@ pub(crate) fn slot_facts(
             unknown(Signal::None)
         }
         Reading::Unknown { reason, .. } => unknown(Signal::Missing(*reason)),
-        Reading::Known { value, .. } => sum_slots(value, nothing),
+        Reading::Known { value, .. } => sum_slots(value, nothing, last, now),
     }
 }
 
-fn sum_slots(slots: &Slots, mut facts: SlotFacts) -> SlotFacts {
+fn sum_slots(slots: &Slots, mut facts: SlotFacts, last: &LastSlots, now: Time) -> SlotFacts {
     let mut free = PerType::<u64>::default();
-    let mut never_reported = false;
+    let mut some_are_new = false;
     for pod in slots
         .pods
         .iter()
@@ -144,7 +162,7 @@ fn sum_slots(slots: &Slots, mut facts: SlotFacts) -> SlotFacts {
                 facts.blind = facts.blind.saturating_add(1);
                 facts.busy = facts.busy.saturating_add(1);
                 facts.live = facts.live.saturating_add(1);
-                never_reported |= pod.reported_at.is_none();
+                some_are_new |= is_silent(pod) && last.is_new(&pod.pod, now);
             }
             continue;
         };
@@ -162,12 +180,18 @@ fn sum_slots(slots: &Slots, mut facts: SlotFacts) -> SlotFacts {
             *sum = sum.saturating_add(u64::from(slots.available.unwrap_or(0)));
         }
     }
-    // A pod that has just become ready and has not reported yet probably has free slots.
+    // A pod that has just become ready and has not reported yet probably has free slots. One that
+    // does not report at all must not hide that all others are full.
     facts.all_taken = PerType::from_fn(|task_type| {
         let full = *facts.used.get(task_type) > 0 || facts.blind > 0;
-        full && *free.get(task_type) == 0 && !never_reported
+        full && *free.get(task_type) == 0 && !some_are_new
     });
     facts
+}
+
+/// A blind pod that has never reported.
+fn is_silent(pod: &PodSlots) -> bool {
+    is_blind(pod) && pod.reported_at.is_none()
 }
 
 /// A live pod that may be working although it does not report. A pod that has never been ready and

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-use taskqueue_testkit::test_fleet::{TestFleet, outcome, pod, policy, waiting};
+use taskqueue_testkit::test_fleet::{TestFleet, activities, outcome, pod, policy, waiting};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -62,6 +62,40 @@ fn workers_that_have_not_reported_yet_count_as_full_if_they_take_tasks() {
     };
     assert_eq!(after_two(4_000), (7, "BacklogAge"));
     assert_eq!(after_two(0), (5, "WarmingUp"));
+}
+
+#[test]
+fn a_pod_that_never_reports_hides_that_all_others_are_full_for_two_minutes_only() {
+    // Ten pods are full of long tasks. The eleventh is ready, but its worker sends no heartbeats.
+    let mut fleet = TestFleet::settled(policy(), 11, SECOND);
+    fleet.used = vec![10; 10];
+    let mut decide_on = |seconds: u64| {
+        fleet.wait(5);
+        let mut observation = fleet.observation(Reading::Known {
+            value: activities(1000 + seconds, old(20, 600 + seconds)),
+            taken_at: fleet.now,
+        });
+        if let Reading::Known { value, .. } = &mut observation.slots {
+            value.pods[10] = PodSlots {
+                fresh: false,
+                reported_at: None,
+                reported_after: None,
+                types: PerType::default(),
+                ..pod("silent", 0, fleet.now)
+            };
+        }
+        fleet
+            .history
+            .observe(&fleet.policy, &observation, fleet.now);
+        let decision = decide(&fleet.policy, &observation, &fleet.history, fleet.now);
+        let activity = decision.demand.and_then(|demand| demand.types.activity);
+        activity.map(|activity| activity.terms.age_milli)
+    };
+    let asked: Vec<_> = (0..26).map(|turn| decide_on(5 * turn)).collect();
+    // The first 24 readings come within two minutes of the first sight of the pod.
+    let mut expected = vec![Some(0); 24];
+    expected.extend([Some(14_000); 2]);
+    assert_eq!(asked, expected);
 }
 
 /// The sizes of a fleet from zero while 100 workflow tasks wait that no worker takes, and what is

@@ -144,6 +144,7 @@ fn changing(cluster: &TestCluster, (from, to): (u32, u32), decided_on: ScalePrec
                 since,
                 failures: 0,
             },
+            drained: Vec::new(),
         },
         changed_by_others: None,
         vanished: false,

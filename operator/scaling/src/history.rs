@@ -106,6 +106,7 @@ impl History {
 
     /// Records the readings of an observation. Recording the same readings twice has no effect.
     pub fn observe(&mut self, policy: &Policy, observation: &Observation, now: Time) {
+        self.learner.observe_drained(&observation.drained);
         if let Reading::Known { value, .. } = &observation.slots {
             self.learner.observe(value, policy.drain_grace_period, now);
             if observation.replicas.by_ordinal {

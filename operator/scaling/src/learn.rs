@@ -134,8 +134,8 @@ pub(crate) struct Learned {
     longest: Option<(Duration, Time)>,
     /// The longest time that a task which has ended had certainly run, and when that was last seen.
     longest_ended: Option<(Duration, Time)>,
-    /// The number of tasks in work on draining pods that were gone in good time, and when the last
-    /// of those pods went.
+    /// The number of tasks in work on draining pods that were gone in good time and had finished
+    /// them, and when the last of those pods went.
     drained: Option<(u64, Time)>,
     /// The mean age of the tasks in flight at the last heartbeats; the lower bound until a mean has
     /// been learned.
@@ -164,6 +164,8 @@ pub(crate) struct Draining {
     pub(crate) since: Time,
     /// The tasks in work when draining began.
     pub(crate) tasks: PerWork<u32>,
+    /// Whether its worker is known to have finished them.
+    finished: bool,
 }
 
 impl PodMemory {
@@ -173,6 +175,12 @@ impl PodMemory {
 
     pub(crate) const fn draining(&self) -> Option<&Draining> {
         self.draining.as_ref()
+    }
+
+    /// Whether its last heartbeat is known, and had no task of one kind in work.
+    fn is_idle(&self, work: Work) -> bool {
+        self.work(work)
+            .is_some_and(|memory| memory.counts().used == 0)
     }
 
     /// The tasks of one kind in work at its last heartbeat.
@@ -211,8 +219,20 @@ impl Learner {
         }
     }
 
-    /// A draining pod that is gone well before its grace period ends has finished its tasks. A pod
-    /// that used up its grace period had a task that outlasts it.
+    /// Records the draining pods whose workers are known to have finished. Call it before
+    /// [`Self::observe`] with slots that no longer have these pods.
+    pub(crate) fn observe_drained(&mut self, pods: &[String]) {
+        for pod in pods {
+            let memory = self.pods.get_mut(pod);
+            if let Some(draining) = memory.and_then(|memory| memory.draining.as_mut()) {
+                draining.finished = true;
+            }
+        }
+    }
+
+    /// A draining pod that is gone well before its grace period ends proves that its tasks end in
+    /// time, if it is known to have finished them: a killed worker finishes nothing. A pod that
+    /// used up its grace period had a task that outlasts it.
     fn forget_the_gone(&mut self, slots: &Slots, grace: Duration, now: Time) {
         let present: std::collections::BTreeSet<&str> =
             slots.pods.iter().map(|pod| &*pod.pod).collect();
@@ -223,8 +243,9 @@ impl Learner {
                 let took = now.since(draining.since);
                 for work in Work::ALL {
                     let tasks = *draining.tasks.get(work);
+                    let finished = draining.finished || memory.is_idle(work);
                     let learned = learned.get_mut(work);
-                    if tasks > 0 && took <= in_good_time(grace) {
+                    if tasks > 0 && finished && took <= in_good_time(grace) {
                         learned.saw_drained(tasks, now);
                     } else if memory.in_work(work) > 0 && took >= used_up(grace) {
                         learned.saw_running(grace.saturating_add(Duration::from_millis(1)), now);
@@ -257,7 +278,11 @@ impl Learner {
                 let says = work.slots(pod).filter(|_| memory.work(work).is_none());
                 *tasks.get_mut(work) = says.map_or_else(|| memory.in_work(work), |says| says.used);
             }
-            memory.draining = Some(Draining { since: now, tasks });
+            memory.draining = Some(Draining {
+                since: now,
+                tasks,
+                finished: false,
+            });
         }
         let Some(reported_at) = pod.reported_at else {
             return;
@@ -516,7 +541,8 @@ impl Learned {
         remembered(self.longest_ended, now).unwrap_or_default()
     }
 
-    /// The number of tasks that ended in good time on draining pods, unless that has expired.
+    /// The number of tasks that are known to have ended in good time on draining pods, unless that
+    /// has expired.
     pub(crate) fn drained(&self, now: Time) -> u64 {
         remembered(self.drained, now).unwrap_or_default()
     }

@@ -242,6 +242,10 @@ pub struct Observation {
     pub backlog: Reading<Backlog>,
     /// What the workers report about themselves, joined with the pods.
     pub slots: Reading<Slots>,
+    /// The draining pods whose workers are known to have finished their tasks: they ended by
+    /// themselves, without an error, before their grace period was over. A pod is named no later
+    /// than `slots` first comes without it, and may be named once only.
+    pub drained: Vec<String>,
 }
 
 /// The Deployment's replicas.

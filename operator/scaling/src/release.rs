@@ -11,8 +11,8 @@
 //! - otherwise the pod could go, but a task that outlasts the grace period may hide among short
 //!   ones, because counts do not tell which task has ended. So the fleet waits for idle pods. That
 //!   wait is futile if many short tasks keep every pod busy; if the fleet is also far larger than
-//!   necessary, one busy pod drains. Each drain that ends in good time is proof for the
-//!   next ones: twice as many tasks may drain at once.
+//!   necessary, one busy pod drains. Each drain that is known to have ended in good time is proof
+//!   for the next ones: twice as many tasks may drain at once.
 
 use std::cmp::Reverse;
 use std::time::Duration;

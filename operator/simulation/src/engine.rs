@@ -124,6 +124,11 @@ impl Cluster<'_> {
         self.engine.requested
     }
 
+    /// The pods that have drained since the last call. Kubernetes reports how workers ended.
+    pub fn drained(&mut self) -> Vec<PodId> {
+        std::mem::take(&mut self.engine.fleet.drained)
+    }
+
     /// The pods that are not gone, with their state.
     pub fn pods(&self) -> Vec<(PodId, PodState)> {
         let fleet = &self.engine.fleet;

@@ -81,6 +81,8 @@ pub(crate) struct Fleet {
     slots: usize,
     /// The summed lifetimes of pods that are gone.
     pub(crate) paid: Millis,
+    /// Pods that were gone before their grace was over, because they had no task left.
+    pub(crate) drained: Vec<PodId>,
 }
 
 impl Fleet {
@@ -92,6 +94,7 @@ impl Fleet {
             free: Vec::new(),
             slots,
             paid: 0,
+            drained: Vec::new(),
         }
     }
 
@@ -154,6 +157,7 @@ impl Fleet {
         self.pods[pod].processed += 1;
         self.update_free(pod);
         if self.pods[pod].state == PodState::Terminating && self.pods[pod].running.is_empty() {
+            self.drained.push(pod);
             self.gone(pod, now);
         }
         true

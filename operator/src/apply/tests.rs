@@ -85,6 +85,7 @@ fn queue(step: Step) -> QueuePlan {
                 value: Slots::default(),
                 taken_at: NOW,
             },
+            drained: Vec::new(),
         },
         changed_by_others: None,
         vanished: false,

@@ -35,6 +35,8 @@ pub struct WorkerEnd {
     pub at: Option<Timestamp>,
     /// Why it was killed, if it was.
     pub killed: Option<Killed>,
+    /// Whether it exited with code 0 and does not wait for a restart.
+    pub succeeded: bool,
 }
 
 /// Why a worker was killed.
@@ -83,6 +85,15 @@ impl Draining {
             end,
         })
     }
+
+    /// Whether its worker is known to have finished its tasks: it exited with code 0 before its
+    /// time was over.
+    pub fn has_drained(&self) -> bool {
+        self.end.is_some_and(|end| {
+            let in_time = end.at.is_some_and(|at| at < self.ends);
+            end.succeeded && in_time
+        })
+    }
 }
 
 /// Whether this is the worker's container and has a preStop hook.
@@ -113,6 +124,8 @@ impl WorkerEnd {
         Some(Self {
             at: ended.finished_at.as_ref().map(|time| time.0),
             killed: killed(ended),
+            // A worker that waits for a restart ended before its pod was deleted.
+            succeeded: state.terminated.is_some() && ended.exit_code == 0,
         })
     }
 }

@@ -67,6 +67,14 @@ impl Pods {
     pub fn drains(&self) -> bool {
         !self.draining.is_empty()
     }
+
+    /// The draining pods, those that have disappeared since the last pass included, whose workers
+    /// are known to have finished their tasks.
+    pub fn drained(&self) -> Vec<String> {
+        let all = self.draining.iter().chain(&self.gone);
+        let drained = all.filter(|pod| pod.has_drained());
+        drained.map(|pod| pod.pod.clone()).collect()
+    }
 }
 
 /// Summarizes the pods of one queue. `worker` is the name of the worker's container.

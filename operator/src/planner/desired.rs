@@ -92,6 +92,7 @@ impl Inputs<'_> {
                 replicas: deployment::replicas(replicas, existing, &self.seen.pods, applying),
                 backlog: self.seen.reading.backlog.clone(),
                 slots: self.seen.slots.clone(),
+                drained: self.seen.pods.drained(),
             },
             precondition: existing.map(|existing| precondition(existing, ahead)),
             changed_by_others: ours
@@ -120,6 +121,7 @@ impl Inputs<'_> {
                     .unwrap_or_default(),
                 backlog: self.seen.reading.backlog.clone(),
                 slots: self.seen.slots.clone(),
+                drained: self.seen.pods.drained(),
             },
             precondition: target.map(|target| ScalePrecondition {
                 uid: target.uid.clone(),

@@ -16,6 +16,7 @@ use crate::connection_check::ConnectionCheck;
 use crate::drift;
 use crate::fleet_state::Refused;
 use crate::not_ready::NotReady;
+use crate::observe::drains::{Draining, WorkerEnd};
 use crate::owned::{CREATING, REPLICAS_MANAGER};
 use crate::plan::ApplyPrecondition;
 use crate::testing::{NOW, backlog, existing, fleet, observed, simple, unseen, usable};
@@ -66,6 +67,7 @@ fn a_new_queue_is_created_with_its_minimum_before_the_first_reading() {
         replicas: Replicas::default(),
         backlog: unseen().reading.backlog,
         slots: unseen().slots,
+        drained: Vec::new(),
     };
     let decision = decide(&fleet.queues[0].policy, &observation, history, NOW);
     assert_eq!(
@@ -409,6 +411,30 @@ fn a_removed_queue_is_pruned_with_its_last_known_backlog() {
             budget: false,
         }]
     );
+}
+
+#[test]
+fn an_observation_names_the_draining_pods_whose_workers_have_finished() {
+    let fleet = simple();
+    let pod = |name: &str, succeeded| Draining {
+        pod: name.to_owned(),
+        grace: Duration::from_mins(1),
+        ends: Timestamp::MAX,
+        shortened_to: None,
+        hooked: false,
+        end: Some(WorkerEnd {
+            at: Some(Timestamp::UNIX_EPOCH),
+            killed: None,
+            succeeded,
+        }),
+    };
+    let mut queue = seen(&fleet, 1, "9");
+    queue.pods.draining = vec![pod("with-a-sidecar", true), pod("crashed", false)];
+    queue.pods.gone = vec![pod("gone", true)];
+    let observed = observed(&fleet, queue);
+    let plan = pass(&fleet, &observed, &mut FleetState::default());
+    let drained = &plan.queues[0].observation.drained;
+    assert_eq!(drained, &["with-a-sidecar", "gone"]);
 }
 
 #[test]

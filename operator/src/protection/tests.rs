@@ -88,6 +88,7 @@ impl TestFleet {
                 },
                 taken_at: self.now,
             },
+            drained: Vec::new(),
         };
         self.history
             .observe(&Policy::default(), &observation, self.now);

@@ -197,6 +197,7 @@ impl TestFleet {
             replicas,
             backlog,
             slots: self.slots(),
+            drained: Vec::new(),
         }
     }
 

@@ -326,6 +326,7 @@ fn observation(sequence: u64, moment: &Moment, requested: u32) -> Observation {
             },
             taken_at: now,
         },
+        drained: Vec::new(),
     }
 }
 

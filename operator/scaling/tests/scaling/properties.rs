@@ -177,6 +177,7 @@ impl Story {
             replicas,
             backlog,
             slots: self.slots(event),
+            drained: Vec::new(),
         }
     }
 
@@ -486,6 +487,7 @@ proptest! {
                     value: Slots { pods: vec![slots], ..Slots::default() },
                     taken_at: now,
                 },
+                drained: Vec::new(),
             };
             history.observe(&policy, &observation, now);
             let decision = decide(&policy, &observation, &history, now);

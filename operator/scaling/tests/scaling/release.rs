@@ -24,6 +24,8 @@ struct Pods {
     by_ordinal: bool,
     /// Requested replicas without a pod.
     missing: u32,
+    /// Pods whose workers are known to have finished their tasks.
+    drained: Vec<String>,
 }
 
 impl Pods {
@@ -57,6 +59,7 @@ impl Pods {
             slots: 10,
             by_ordinal: false,
             missing: 0,
+            drained: Vec::new(),
         }
     }
 
@@ -105,6 +108,7 @@ impl Pods {
                 },
                 taken_at: self.now,
             },
+            drained: self.drained.clone(),
         }
     }
 
@@ -186,37 +190,84 @@ fn a_long_task_that_ends_within_the_grace_period_holds_no_pod_afterwards() {
     assert_eq!(fleet.held(), all(1, Hold::Unproven));
 }
 
-#[test]
-fn busy_pods_are_removed_one_at_a_time_until_drains_prove_that_tasks_end() {
+/// Ten pods with 12 to 18 tasks of two seconds each, so no pod is ever idle. One of them drains.
+fn one_of_ten_drains() -> Pods {
     let mut fleet = Pods::of_short_tasks(10);
     fleet.slots = 100;
-    // 12 to 18 tasks of two seconds, so no pod is ever idle.
-    let flow = |fleet: &mut Pods, used: u32| {
-        fleet.beats(|_, slots| {
-            slots.used = used;
-            slots.processed_total = slots.processed_total.map(|done| done + 40);
-        });
-    };
     for _ in 0..6 {
         flow(&mut fleet, 12);
         flow(&mut fleet, 18);
     }
-    let stays = |fleet: &Pods| {
-        let (held, why): (Vec<_>, Vec<_>) = fleet.held().into_iter().unzip();
-        assert!(why.iter().all(|hold| *hold == Hold::Unproven), "{why:?}");
-        held.len()
-    };
-    assert_eq!(stays(&fleet), 9);
-
-    // The first pod drains and no other pod with it. It is gone within half of the grace period,
-    // with its 18 tasks.
+    assert_eq!(unproven(&fleet), 9);
     fleet.pods[0].phase = PodPhase::Terminating;
     flow(&mut fleet, 18);
-    assert_eq!(stays(&fleet), 9);
-    fleet.pods.remove(0);
+    assert_eq!(unproven(&fleet), 9, "no other pod drains with it");
+    fleet
+}
+
+fn flow(fleet: &mut Pods, used: u32) {
+    fleet.beats(|_, slots| {
+        slots.used = used;
+        slots.processed_total = slots.processed_total.map(|done| done + 40);
+    });
+}
+
+/// How many pods stay, all of them for lack of proof.
+fn unproven(fleet: &Pods) -> usize {
+    let (held, why): (Vec<_>, Vec<_>) = fleet.held().into_iter().unzip();
+    assert!(why.iter().all(|hold| *hold == Hold::Unproven), "{why:?}");
+    held.len()
+}
+
+#[test]
+fn busy_pods_are_removed_one_at_a_time_until_drains_prove_that_tasks_end() {
+    let mut fleet = one_of_ten_drains();
+    // It is gone within half of the grace period, and its worker has finished its 18 tasks.
+    fleet.drained.push(fleet.pods.remove(0).pod);
     flow(&mut fleet, 18);
     // 18 tasks are proven, so 36 may drain: two pods.
-    assert_eq!(stays(&fleet), 7);
+    assert_eq!(unproven(&fleet), 7);
+}
+
+#[test]
+fn a_draining_pod_that_vanishes_with_its_tasks_proves_nothing() {
+    let mut fleet = one_of_ten_drains();
+    // It was killed, or nobody knows how it ended.
+    fleet.pods.remove(0);
+    flow(&mut fleet, 18);
+    // One pod may go again, as before.
+    assert_eq!(unproven(&fleet), 8);
+}
+
+#[test]
+fn a_draining_pod_without_tasks_at_its_last_heartbeat_proves_that_they_ended() {
+    let mut fleet = one_of_ten_drains();
+    fleet.beats(|index, slots| {
+        slots.used = if index == 0 { 0 } else { 18 };
+        slots.processed_total = slots.processed_total.map(|done| done + 40);
+    });
+    fleet.pods.remove(0);
+    flow(&mut fleet, 18);
+    assert_eq!(unproven(&fleet), 7);
+}
+
+#[test]
+fn a_drain_proves_that_tasks_end_although_the_slots_are_unknown_when_the_pod_goes() {
+    let mut fleet = one_of_ten_drains();
+    let gone = fleet.pods.remove(0).pod;
+    // How the worker ended is known once, while Temporal does not list the workers.
+    let mut observation = fleet.observation(0);
+    observation.drained = vec![gone];
+    observation.slots = Reading::Unknown {
+        reason: UnknownReason::TemporalUnavailable,
+        since: fleet.now,
+        failures: 1,
+    };
+    fleet
+        .history
+        .observe(&fleet.policy, &observation, fleet.now);
+    flow(&mut fleet, 18);
+    assert_eq!(unproven(&fleet), 7);
 }
 
 #[test]

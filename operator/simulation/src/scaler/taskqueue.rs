@@ -358,6 +358,7 @@ impl Scaler for TaskQueue {
             replicas,
             backlog,
             slots: self.memory.slots(cluster),
+            drained: cluster.drained().into_iter().map(pod_name).collect(),
         };
         let time = Time::from_millis(now);
         let history = &mut self.memory.history;

@@ -99,10 +99,11 @@ fn a_hook_counts_in_the_worker_only() {
 #[test]
 fn the_container_status_shows_how_the_worker_ended() {
     let time = "2026-01-01T12:00:09Z";
-    let end = |killed| {
+    let end = |killed, succeeded| {
         Some(WorkerEnd {
             at: Some(at(time)),
             killed,
+            succeeded,
         })
     };
     let terminated = |code: i32, reason: &str| {
@@ -122,31 +123,31 @@ fn the_container_status_shows_how_the_worker_ended() {
         (
             terminated(0, "Completed"),
             nothing.clone(),
-            end(None),
+            end(None, true),
             "by itself",
         ),
         (
             terminated(1, "Error"),
             nothing.clone(),
-            end(None),
+            end(None, false),
             "with an error",
         ),
         (
             terminated(137, "Error"),
             nothing.clone(),
-            end(Some(Killed::Other)),
+            end(Some(Killed::Other), false),
             "killed",
         ),
         (
             terminated(137, "OOMKilled"),
             nothing.clone(),
-            end(Some(Killed::OutOfMemory)),
+            end(Some(Killed::OutOfMemory), false),
             "memory",
         ),
         (
             waiting.clone(),
-            terminated(2, "Error"),
-            end(None),
+            terminated(0, "Completed"),
+            end(None, false),
             "between two starts",
         ),
         (waiting, nothing, None, "never started"),
@@ -154,5 +155,37 @@ fn the_container_status_shows_how_the_worker_ended() {
     for (state, last, expected, what) in table {
         let pod = deleted(75, &json!({"name": "worker"}), &worker(&state, &last));
         assert_eq!(WorkerEnd::of(&pod), expected, "{what}");
+    }
+}
+
+#[test]
+fn only_a_worker_that_exited_in_time_and_without_an_error_has_drained() {
+    let ended = |code: i32, second: u32| {
+        let finished = format!("2026-01-01T12:00:{second:02}Z");
+        json!({"terminated": {"exitCode": code, "finishedAt": finished}})
+    };
+    let table = [
+        (75, ended(0, 9), true, "in time"),
+        (75, ended(1, 9), false, "with an error"),
+        (75, ended(137, 9), false, "killed"),
+        (
+            5,
+            ended(0, 5),
+            false,
+            "at the end of a shortened grace period",
+        ),
+        (5, ended(0, 4), true, "within a shortened grace period"),
+        (
+            75,
+            json!({"terminated": {"exitCode": 0}}),
+            false,
+            "at an unknown time",
+        ),
+        (75, json!({"running": {}}), false, "still runs"),
+    ];
+    for (grace, state, expected, what) in table {
+        let statuses = worker(&state, &Value::Null);
+        let pod = Draining::of(&deleted(grace, &json!({"name": "worker"}), &statuses)).unwrap();
+        assert_eq!(pod.has_drained(), expected, "{what}");
     }
 }

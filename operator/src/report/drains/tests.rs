@@ -32,6 +32,7 @@ fn ended(second: i64, killed: Option<Killed>) -> WorkerEnd {
     WorkerEnd {
         at: Some(at(second)),
         killed,
+        succeeded: killed.is_none(),
     }
 }
 

@@ -55,6 +55,7 @@ fn ended(queue: &mut Queue, ends: &Ends) -> Vec<&'static str> {
             end: Some(WorkerEnd {
                 at: Some(wall(at)),
                 killed: ends.killed,
+                succeeded: ends.killed.is_none(),
             }),
         }];
         queue.pass(at);

@@ -26,6 +26,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Interval between reads of the credential files. A change to a mounted Secret takes about a
 /// minute to reach the pod anyway.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+/// A shorter word of a header, such as `Bearer` or a number, is not taken for a credential: it
+/// would hide every error that contains it by chance.
+const SHORTEST_CREDENTIAL: usize = 8;
+
+/// In place of a message that contains a credential.
+const NOT_SHOWN: &str = "the message is not shown, because it repeats a credential";
 
 /// Why a connection failed.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +52,8 @@ pub enum ConnectError {
         /// What the proxy does instead.
         source: ProxyError,
     },
-    /// Temporal refused the connection, and its answer repeats the API key or the password for the
-    /// proxy.
+    /// Temporal refused the connection, and its answer repeats the API key, the password for the
+    /// proxy or the value of a header.
     #[error(
         "cannot connect to Temporal at {address}: its answer is not shown, because it repeats a \
          credential"
@@ -168,7 +174,7 @@ impl Connector {
         {
             return ConnectError::Proxy { address, source };
         }
-        if self.shows_key(&describe(&source)) {
+        if self.shows_credential(&describe(&source)) {
             return ConnectError::Repeats { address };
         }
         ConnectError::Refused {
@@ -177,15 +183,28 @@ impl Connector {
         }
     }
 
-    /// Whether a text contains the API key or the password for the proxy.
-    fn shows_key(&self, text: &str) -> bool {
+    /// A status as it may be logged and stored: without its text and its details if they contain a
+    /// credential, which a server may repeat.
+    pub(crate) fn without_credentials(&self, status: Status) -> Status {
+        if self.shows_credential(&format!("{status:?}")) {
+            Status::new(status.code(), NOT_SHOWN)
+        } else {
+            status
+        }
+    }
+
+    /// Whether a text contains the API key, the password for the proxy or a credential in a header,
+    /// as it is or as `Debug` writes it.
+    fn shows_credential(&self, text: &str) -> bool {
         let key = self.api_key.borrow();
         let proxy = self.settings.proxy.as_ref();
         let credentials = proxy.and_then(|proxy| proxy.credentials.as_ref());
-        let password = credentials.map(|(_, password)| password);
-        key.iter()
-            .chain(password)
-            .any(|secret| text.contains(secret.as_str()))
+        let password = credentials.map(|(_, password)| password.as_str());
+        let headers = self.settings.headers.0.values();
+        let words = headers.flat_map(|value| value.split_ascii_whitespace());
+        let words = words.filter(|word| word.len() >= SHORTEST_CREDENTIAL);
+        let mut all = key.as_deref().into_iter().chain(password).chain(words);
+        all.any(|secret| text.contains(secret) || text.contains(&secret.escape_debug().to_string()))
     }
 
     fn presents_certificate(&self) -> bool {
@@ -243,13 +262,10 @@ impl Connector {
                     "Temporal refuses the credentials (TEMPORAL_API_KEY, TEMPORAL_TLS_CLIENT_*)"
                         .to_owned()
                 }
-                code if self.shows_key(status.message()) => {
-                    format!(
-                        "Temporal answered {code:?} with a message that is not shown, because it \
-                         repeats a credential"
-                    )
+                code => {
+                    let status = self.without_credentials(status);
+                    format!("Temporal answered {code:?}: {}", status.message())
                 }
-                code => format!("Temporal answered {code:?}: {}", status.message()),
             })?;
         Ok(client)
     }
@@ -345,4 +361,51 @@ fn read_key(path: &Path) -> Result<String, SettingError> {
         return Err(wrong("which must hold one key of visible ASCII"));
     }
     Ok(key.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::environment::Environment;
+
+    #[test]
+    fn an_answer_that_repeats_a_credential_is_not_shown() {
+        let environment = Environment::from_iter([
+            ("TEMPORAL_API_KEY", "key-of-the-api"),
+            (
+                "TEMPORAL_GRPC_META_AUTHORIZATION",
+                "Bearer token-of-the-header",
+            ),
+            ("TEMPORAL_GRPC_META_TENANT", "42"),
+            ("TASKQUEUE_PROXY_ADDRESS", "proxy:3128"),
+            ("TASKQUEUE_PROXY_USERNAME", "user"),
+            ("TASKQUEUE_PROXY_PASSWORD", "password \"of\" the proxy"),
+        ]);
+        let settings = TemporalSettings::from_environment(&environment).unwrap();
+        let connector = Connector::new(settings).unwrap();
+        let shown = |message: &str| {
+            let status = Status::with_details(
+                Code::Unavailable,
+                message,
+                message.as_bytes().to_vec().into(),
+            );
+            let status = connector.without_credentials(status);
+            assert_eq!(status.code(), Code::Unavailable);
+            format!("{status:?}")
+        };
+        for secret in [
+            "key-of-the-api",
+            "token-of-the-header",
+            "password \"of\" the proxy",
+        ] {
+            let text = shown(&format!("unknown: {secret}"));
+            assert!(text.contains(NOT_SHOWN), "{text}");
+            assert!(
+                !text.contains("of-the") && !text.contains("the proxy"),
+                "{text}"
+            );
+        }
+        let text = shown("a Bearer of tenant 42 is unknown");
+        assert!(text.contains("tenant 42 is unknown"), "{text}");
+    }
 }

@@ -78,6 +78,11 @@ impl Opaque {
         Ok(Self { channel, connector })
     }
 
+    /// What it connects with.
+    pub(super) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
     /// Sends a request and returns its answer.
     pub(super) async fn pass(&self, request: GrpcRequest) -> Result<GrpcSuccessResponse, Status> {
         let path = format!("/{}/{}", request.service, request.rpc);

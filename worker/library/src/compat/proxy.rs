@@ -78,7 +78,8 @@ impl Proxy {
                 );
                 return Status::unavailable("the connection was closed before it took the request");
             }
-            status
+            // The SDK logs it, and stores it in histories.
+            self.opaque.connector().without_credentials(status)
         })
     }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use temporalio_client::Url;
+use temporalio_client::tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
 use temporalio_common::envconfig::{
     ClientConfigProfile, ClientConfigTLS, ConfigError, DataSource, LoadClientConfigProfileOptions,
     load_client_config_profile,
@@ -46,7 +47,7 @@ impl TemporalSettings {
             api_key,
             address: address(profile.address)?,
             temporal_namespace: profile.namespace.unwrap_or_else(|| "default".to_owned()),
-            headers: Headers(profile.grpc_meta.into_iter().collect()),
+            headers: headers(profile.grpc_meta)?,
             proxy: proxy(environment)?,
         })
     }
@@ -115,6 +116,26 @@ fn is_address(text: &str) -> bool {
         !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|p| p > 0)
     });
     valid && Url::parse(&format!("http://{text}")).is_ok()
+}
+
+/// The headers, each without the newline that some tools add. An error names the variable, also if
+/// the header comes from the configuration file.
+fn headers(configured: HashMap<String, String>) -> Result<Headers, SettingError> {
+    let checked = configured.into_iter().map(|(name, value)| {
+        let mistake = |problem: &str| {
+            let variable = name.to_ascii_uppercase().replace('-', "_");
+            SettingError::new(&format!("TEMPORAL_GRPC_META_{variable}"), problem)
+        };
+        if name.parse::<AsciiMetadataKey>().is_err() {
+            return Err(mistake("does not end with the name of a text header"));
+        }
+        let value = value.trim_end_matches(['\r', '\n']).to_owned();
+        if value.parse::<AsciiMetadataValue>().is_err() {
+            return Err(mistake("must be one line of visible ASCII"));
+        }
+        Ok((name, value))
+    });
+    checked.collect::<Result<_, _>>().map(Headers)
 }
 
 /// The proxy, whose user name and password need each other.
@@ -393,6 +414,24 @@ mod tests {
             ),
         ] {
             assert_eq!(mistake(pairs), expected);
+        }
+    }
+
+    #[test]
+    fn a_header_is_one_line_and_its_value_is_never_printed() {
+        let settings = read(&[("TEMPORAL_GRPC_META_AUTHORIZATION", "Bearer secret\n")]).unwrap();
+        assert_eq!(settings.headers.0["authorization"], "Bearer secret");
+        assert!(!format!("{settings:?}").contains("secret"));
+        assert_eq!(
+            mistake(&[("TEMPORAL_GRPC_META_X_TOKEN", "sec\nret")]),
+            "TEMPORAL_GRPC_META_X_TOKEN must be one line of visible ASCII"
+        );
+        for name in ["TEMPORAL_GRPC_META_X_BIN", "TEMPORAL_GRPC_META_X Y"] {
+            let message = mistake(&[(name, "secret")]);
+            assert_eq!(
+                message,
+                format!("{name} does not end with the name of a text header")
+            );
         }
     }
 

@@ -1,5 +1,6 @@
 //! The outcome of applying a plan, as plain data.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -55,13 +56,24 @@ pub enum End {
 }
 
 impl QueueApplied {
-    /// The outcome of a task. A panic is an error of its queue alone.
+    /// The outcome of a task.
     pub fn of_task(result: Result<Self, JoinError>) -> Self {
-        result.unwrap_or_else(|error| Self {
-            end: End::Refused,
-            error: Some(Error::Bug(format!("a write did not complete: {error}"))),
-            ..Self::default()
+        result.unwrap_or_else(|error| {
+            Self::failed(Error::Bug(format!("a write did not complete: {error}")))
         })
+    }
+
+    /// The outcome of a write that panicked: an error of its queue alone.
+    pub fn panicked(panic: &(dyn Any + Send)) -> Self {
+        Self::failed(Error::panicked("a write", panic))
+    }
+
+    fn failed(error: Error) -> Self {
+        Self {
+            end: End::Refused,
+            error: Some(error),
+            ..Self::default()
+        }
     }
 
     /// Merges the outcome of another write for the same queue. The values of `self` take

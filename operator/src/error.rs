@@ -7,6 +7,7 @@ mod answer;
 mod class;
 mod reason;
 
+use std::any::Any;
 use std::time::Duration;
 
 use answer::Cause;
@@ -60,6 +61,14 @@ impl Error {
             call,
             source: Box::new(source),
         }
+    }
+
+    /// A panic of `what`, as `catch_unwind` returns it.
+    pub fn panicked(what: &str, panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let text = text.unwrap_or("it gave no message");
+        Self::Bug(format!("{what} panicked: {text}"))
     }
 
     /// What to do about it.

@@ -1,9 +1,11 @@
 //! Writes that a pass does not wait for, because an admission webhook may be slow. One task each.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::FutureExt as _;
 use taskqueue_api::FleetKey;
 use tokio::sync::Semaphore;
 use tokio::time::Sleep;
@@ -42,13 +44,15 @@ impl BackgroundWrite {
         let tasks = self.writer.background.clone();
         let task = tasks.spawn(async move {
             let leading = self.writer.leading.clone();
+            // A panic must not skip what follows, or the fleet would wait for its next pass.
+            let write = AssertUnwindSafe(self.write(&permits)).catch_unwind();
             let done = tokio::select! {
                 biased;
                 () = leading.ended() => QueueApplied {
                     end: End::BrokenOff,
                     ..QueueApplied::default()
                 },
-                done = self.write(&permits) => done,
+                done = write => done.unwrap_or_else(|panic| QueueApplied::panicked(&*panic)),
             };
             is_over.store(true, Ordering::SeqCst);
             if is_late.load(Ordering::SeqCst) {

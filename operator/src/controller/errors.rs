@@ -23,12 +23,7 @@ pub(super) async fn caught<T>(
         .catch_unwind()
         .await
         .unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<&str>().copied();
-            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-            let error = Error::Bug(format!(
-                "a reconcile panicked: {}",
-                text.unwrap_or("it gave no message")
-            ));
+            let error = Error::panicked("a reconcile", &*panic);
             shared.metrics.error(&error);
             Err(error)
         })

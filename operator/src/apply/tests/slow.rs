@@ -81,6 +81,32 @@ async fn added_replicas_are_written_first_and_wait_for_no_template() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_that_panics_in_the_background_is_an_error_and_asks_for_another_pass() {
+    let (client, _) = slow_api(|request| {
+        if request.line.contains("force=true") {
+            // There is no such status: making the answer panics, later than the pass waits.
+            return (HANGS, (0, Value::Null));
+        }
+        (Duration::ZERO, (200, accepted(request)))
+    });
+    let metrics = Metrics::new(Clock::start()).unwrap();
+    let writer = Writer::new(client, metrics, Leading::default());
+    let passes_requested = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&passes_requested);
+    let request_pass = move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+    };
+    let mut applied = writer
+        .apply(&plan(vec![named(0)]), WRITE_TIMEOUT, request_pass)
+        .await;
+    let writing = applied.writing.remove("q0").unwrap();
+    let done = QueueApplied::of_task(writing.task.await);
+    assert_eq!(done.end, End::Refused);
+    assert!(matches!(done.error, Some(Error::Bug(_))), "{done:?}");
+    assert_eq!(passes_requested.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn writes_in_flight_are_aborted_when_this_process_no_longer_leads() {
     let (client, _) = hanging();
     let leading = Leading::default();

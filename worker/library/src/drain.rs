@@ -11,7 +11,7 @@ use crate::compat::generation::{Generation, first_ended};
 const SHUTDOWN_REPORT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Retires all generations and waits for them to end.
-pub(crate) async fn drain(mut generations: Vec<Generation>, grace: Duration) -> anyhow::Result<()> {
+pub(crate) async fn drain(mut generations: Vec<Generation>, grace: Duration) {
     for generation in &generations {
         generation.retire_soon(grace);
     }
@@ -20,7 +20,7 @@ pub(crate) async fn drain(mut generations: Vec<Generation>, grace: Duration) -> 
         .is_ok()
     {
         tracing::info!("drained");
-        return Ok(());
+        return;
     }
     tracing::warn!(
         grace_seconds = grace.as_secs(),
@@ -35,7 +35,6 @@ pub(crate) async fn drain(mut generations: Vec<Generation>, grace: Duration) -> 
     {
         tracing::warn!("Temporal did not accept the end of every activity in time");
     }
-    Ok(())
 }
 
 async fn all_ended(generations: &mut Vec<Generation>) {

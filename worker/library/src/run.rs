@@ -133,7 +133,8 @@ async fn serve(
     Ok(tokio::spawn(serving))
 }
 
-/// The poll loop: starts one generation after the other, then drains.
+/// The poll loop: starts one generation after the other, then drains. If one ends by an error, the
+/// others still drain.
 async fn work(
     factory: &WorkerFactory,
     health: &Health,
@@ -154,11 +155,20 @@ async fn work(
         drain::drain(begun, factory.settings().drain_grace)
     };
     let Some(connection) = factory.connect(stop).await else {
-        return early(steady).await;
+        early(steady).await;
+        return Ok(());
     };
-    let first = factory.start_generation(replaced, &connection, stop);
-    let Some(mut current) = first.await? else {
-        return early(steady).await;
+    let first = factory.start_generation(replaced, &connection, stop).await;
+    let mut current = match first {
+        Ok(Some(current)) => current,
+        Ok(None) => {
+            early(steady).await;
+            return Ok(());
+        }
+        Err(error) => {
+            early(steady).await;
+            return Err(error);
+        }
     };
     let polling: Vec<_> = steady
         .iter()
@@ -169,18 +179,22 @@ async fn work(
     tokio::pin!(polling);
     let mut ready = false;
     let mut retired: Vec<Generation> = Vec::new();
-    loop {
+    let outcome = loop {
         let recycle_due = current.recycle_due();
         tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = stop.cancelled() => {
+                retired.push(current);
+                retired.extend(steady);
+                break Ok(());
+            }
             ended = current.ended() => {
-                health.set_ready(false);
-                return ended.context("the worker stopped polling");
+                retired.extend(steady);
+                break ended.context("the worker stopped polling");
             }
             ended = generation::steady_ended(steady.as_mut()) => {
-                health.set_ready(false);
-                return ended.context("the workflow worker stopped polling");
+                retired.push(current);
+                break ended.context("the workflow worker stopped polling");
             }
             _ = &mut polling, if !ready => {
                 // Stays ready when Temporal goes away, because restarting or removing this process
@@ -200,11 +214,13 @@ async fn work(
             }
             () = generation::first_ended(&mut retired) => {}
         }
-    }
+    };
     health.set_ready(false);
-    retired.push(current);
-    retired.extend(steady);
-    drain::drain(retired, factory.settings().drain_grace).await
+    if let Err(error) = &outcome {
+        tracing::error!("{error:#}; draining what still runs, then this process ends");
+    }
+    drain::drain(retired, factory.settings().drain_grace).await;
+    outcome
 }
 
 /// Starts a new generation, or returns `None` if Temporal does not answer right now.

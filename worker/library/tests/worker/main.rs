@@ -9,6 +9,7 @@
     reason = "a test that cannot go on panics, in its functions as well"
 )]
 
+mod fatal;
 mod minimal;
 mod probe;
 mod recycling;

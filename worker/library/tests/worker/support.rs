@@ -1,5 +1,6 @@
 //! A client of the test run's server, and a worker within the test process.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Once;
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub(crate) fn example() -> PathBuf {
 /// A worker within this process, on a thread of its own. It ends, without a drain, on drop.
 pub(crate) struct Inside {
     http: String,
+    outcome: oneshot::Receiver<anyhow::Result<()>>,
     _stop: oneshot::Sender<()>,
 }
 
@@ -65,6 +67,7 @@ impl Inside {
         all.push(("TASKQUEUE_WORKER_HTTP_ADDRESS", http.clone()));
         let environment: Environment = all.into_iter().collect();
         let (stop, mut stopped) = oneshot::channel();
+        let (report, outcome) = oneshot::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
@@ -73,13 +76,28 @@ impl Inside {
                 .unwrap();
             runtime.block_on(async {
                 tokio::select! {
-                    ended = run(&environment, async |_| Ok(worker())) => ended.unwrap(),
+                    ended = run(&environment, async |_| Ok(worker())) => {
+                        if let Err(error) = &ended {
+                            let _unprinted = writeln!(std::io::stderr(), "it ended: {error:#}");
+                        }
+                        // Most tests do not wait for the end.
+                        let _unheard = report.send(ended);
+                    }
                     _ = &mut stopped => {}
                 }
             });
             runtime.shutdown_background();
         });
-        Self { http, _stop: stop }
+        Self {
+            http,
+            outcome,
+            _stop: stop,
+        }
+    }
+
+    /// Waits until it has ended by itself, and returns why.
+    pub(crate) async fn outcome(self) -> anyhow::Result<()> {
+        self.outcome.await.unwrap()
     }
 
     /// A path of its HTTP endpoint; `None` without an answer of 200.

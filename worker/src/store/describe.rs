@@ -4,6 +4,8 @@
 
 use sqlx::migrate::MigrateError;
 
+use super::pool::CONNECTION_TIMEOUT;
+
 /// Describes an error without repeating any settings.
 pub fn describe(error: &sqlx::Error) -> String {
     match error {
@@ -18,6 +20,10 @@ pub fn describe(error: &sqlx::Error) -> String {
                 "TLS to it fails: the file of its sslcert or sslrootcert cannot be used".to_owned()
             }
         },
+        sqlx::Error::PoolTimedOut => {
+            let seconds = CONNECTION_TIMEOUT.as_secs();
+            format!("it has given no connection within {seconds} s")
+        }
         other => other.to_string(),
     }
 }
@@ -52,6 +58,19 @@ mod tests {
             }
         });
         port
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_database_that_does_not_answer_is_described_as_such() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let url = format!("postgres://orders@127.0.0.1:{port}/x");
+        let store = Store::open(&url, 1).await.unwrap();
+        let error = store.migrate().await.unwrap_err();
+        assert_eq!(
+            describe_migration(&error),
+            "it has given no connection within 20 s"
+        );
     }
 
     #[tokio::test]

@@ -17,6 +17,13 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// activity's timeout, so that the activity can report what happened.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Time limit for a connection. Never the first limit that an operation meets: `in_time` also
+/// covers the wait for a connection, and it remembers that the database fell silent.
+pub(super) const CONNECTION_TIMEOUT: Duration = ANSWER_TIMEOUT.saturating_mul(2);
+
+/// How often a migration says that it waits.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Time limit for closing the pool. The pool pings each connection that is returned, and waits for
 /// the answer as long as the system does.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -58,9 +65,7 @@ impl Store {
         })?;
         let options = AnyConnectOptions::from_str(url)?;
         let pool = AnyPoolOptions::new()
-            // Never the first limit that an operation meets: `in_time` also covers the wait for a
-            // connection, and it remembers that the database fell silent.
-            .acquire_timeout(2 * ANSWER_TIMEOUT)
+            .acquire_timeout(CONNECTION_TIMEOUT)
             // A ping before every use would be a quarter of the requests of a small activity. An
             // operation on a broken connection fails and is retried.
             .test_before_acquire(false)
@@ -118,8 +123,24 @@ impl Store {
     }
 
     /// Migrates the schema. Any number of processes may do this at once: PostgreSQL takes a lock;
-    /// on SQLite the loser retries and finds the migration done.
+    /// on SQLite the loser retries and finds the migration done. A database that is down or does
+    /// not answer gets 20 s to give a connection. Logs every 5 s that it waits.
     pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
+        let migrating = self.migrate_silently();
+        tokio::pin!(migrating);
+        loop {
+            let progress = tokio::time::timeout(PROGRESS_INTERVAL, &mut migrating);
+            if let Ok(outcome) = progress.await {
+                return outcome;
+            }
+            tracing::warn!(
+                "still waiting for the database (DATABASE_URL), or for another process that \
+                 migrates it"
+            );
+        }
+    }
+
+    async fn migrate_silently(&self) -> Result<(), sqlx::migrate::MigrateError> {
         let migrator = migrator();
         let mut tries = match self.backend {
             Backend::Postgres => 0,

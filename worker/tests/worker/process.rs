@@ -1,6 +1,7 @@
 //! The process: start-up, health, metrics, drains, recycling, invalid settings, commands.
 
-use std::io::Write;
+use std::io::{BufRead as _, BufReader, Write};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -199,6 +200,33 @@ pub(crate) fn run_binary(
         String::from_utf8(output.stdout).unwrap(),
         String::from_utf8(output.stderr).unwrap(),
     )
+}
+
+#[test]
+fn a_migration_says_that_it_waits_for_a_database_that_does_not_answer() {
+    // Its connections are accepted by the system, and nobody reads them.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let mut migration = Command::new(BINARY)
+        .arg("migrate")
+        .env_clear()
+        .env(
+            "DATABASE_URL",
+            format!("postgres://orders@127.0.0.1:{port}/x"),
+        )
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut log = BufReader::new(migration.stderr.take().unwrap());
+    log.read_line(&mut line).unwrap();
+    migration.kill().unwrap();
+    migration.wait().unwrap();
+    assert!(
+        line.contains("still waiting for the database (DATABASE_URL)"),
+        "{line}"
+    );
 }
 
 #[test]

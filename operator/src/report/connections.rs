@@ -90,8 +90,9 @@ pub struct ConnectionReports {
     warning: Duration,
     /// What this process has written, by the uid of the connection. The watch may be behind.
     written: BTreeMap<String, Written>,
-    /// Refused writes, by the uid of the connection: until when none is sent, and why.
-    refused: BTreeMap<String, (Time, String)>,
+    /// Refused writes, by the uid of the connection: until when none is sent, and the reason if it
+    /// was logged as a warning.
+    refused: BTreeMap<String, (Time, Option<String>)>,
 }
 
 /// A status that was written, and the version of the object after that.
@@ -224,7 +225,18 @@ impl ConnectionReports {
     fn pause(&mut self, uid: String, name: &str, error: &kube::Error, now: Time) {
         let why = kube_error::describe(error);
         let before = self.refused.get(&uid);
-        if before.is_some_and(|(_, before)| *before == why) {
+        let is_not_found = matches!(error, kube::Error::Api(status) if status.code == 404);
+        // A deleted connection is not found either, and leaves the caches before the next attempt.
+        if before.is_none() && is_not_found {
+            debug!(
+                name,
+                error = why,
+                "a TemporalConnection may have been deleted"
+            );
+            self.refused.insert(uid, (now.plus(PAUSE), None));
+            return;
+        }
+        if before.is_some_and(|(_, before)| before.as_ref() == Some(&why)) {
             debug!(
                 name,
                 error = why,
@@ -238,7 +250,7 @@ impl ConnectionReports {
                  CRD or the operator's rights are of an earlier version, upgrade them"
             );
         }
-        self.refused.insert(uid, (now.plus(PAUSE), why));
+        self.refused.insert(uid, (now.plus(PAUSE), Some(why)));
     }
 }
 

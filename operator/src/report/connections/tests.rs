@@ -214,6 +214,27 @@ async fn a_refused_status_is_tried_again_after_a_minute() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_not_found_is_no_reason_for_a_warning_unless_it_stays() {
+    let warned_after = async |code: u16, minutes: &[u64]| {
+        let certificate = issued().0;
+        let refusing = move |request: &ApiRequest| {
+            if request.line.starts_with("PATCH") {
+                return (code, failure(code, "", "no"));
+            }
+            (200, secret("ca", &[("ca.crt", certificate.as_bytes())]))
+        };
+        let mut reported = Reported::new(refusing, 0);
+        for minute in minutes {
+            reported.at(*minute).await;
+        }
+        reported.reports.refused["u"].1.is_some()
+    };
+    assert!(!warned_after(404, &[0]).await, "it may have been deleted");
+    assert!(warned_after(404, &[0, 1]).await, "the CRD has no status");
+    assert!(warned_after(403, &[0]).await, "the right is missing");
+}
+
+#[tokio::test]
 async fn a_status_that_somebody_else_changes_is_written_again() {
     let mut reported = Reported::new(willing(&issued().0), 0);
     let [status] = &reported.at(0).await[..] else {

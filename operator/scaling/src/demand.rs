@@ -48,8 +48,9 @@ pub struct DemandTerms {
     /// most one slot for every task that is in work, waits, or arrives within one wait target. More
     /// than the requested replicas only for tasks that will still wait when further ones are ready.
     pub drain_milli: u64,
-    /// If the head of the backlog is older than the target and every slot counts as taken: the
-    /// replicas that were ready at the reading plus one step; otherwise 0.
+    /// If the head of the backlog is older than the target, every slot counts as taken, and more
+    /// tasks wait than new pods take: the replicas that were ready at the reading plus one step;
+    /// otherwise 0.
     pub age_milli: u64,
     /// Backlog ÷ `backlogPerReplica`; 0 if that is not set.
     pub backlog_per_replica_milli: u64,
@@ -173,8 +174,10 @@ struct Formula {
     /// Tasks in work: u, or if the slots are unknown, every slot of the replicas that were ready at
     /// the reading.
     in_work: Milli,
-    /// Whether every slot counts as taken.
+    /// Whether every slot counts as taken, apart from those of new pods.
     all_taken: bool,
+    /// Live pods that have probably just become ready.
+    new: Milli,
     /// S: slots per replica.
     slots: Milli,
     /// The slots for a burst like the largest recent one.
@@ -243,6 +246,7 @@ impl Formula {
             mean_used,
             in_work: Milli::whole(in_work),
             all_taken: *slots.all_taken.get(task_type),
+            new: Milli::whole(slots.new),
             slots: slots_per_replica,
             burst: headroom.burst(mean_used, learned.rise),
             headroom,
@@ -346,9 +350,11 @@ impl Formula {
         self.in_work + self.backlog + limited(self.arrivals, self.limit) * self.wait_target
     }
 
-    /// earned + max(1, a quarter of earned), but at most what the tasks can fill.
+    /// earned + max(1, a quarter of earned), but at most what the tasks can fill. Tasks that find a
+    /// slot on a new pod need no other.
     fn age(&self) -> Milli {
-        if self.backlog == Milli::ZERO || self.age <= self.wait_target || !self.all_taken {
+        let waits_for_a_slot = self.all_taken && self.backlog > self.slots * self.new;
+        if !waits_for_a_slot || self.age <= self.wait_target {
             return Milli::ZERO;
         }
         let step = self.earned.div_ceil(4).max(1);

@@ -9,8 +9,8 @@ use crate::observation::{
 use crate::time::Time;
 
 /// Slots that have been unknown for this long count as taken, those of a queue and those of one
-/// pod. A worker sends its first heartbeat,
-/// and a restarted server has all heartbeats again, within a minute.
+/// pod. A worker sends its first heartbeat, and a restarted server has all heartbeats again, within
+/// a minute.
 const UNKNOWN_TOO_LONG: Duration = Duration::from_mins(2);
 
 /// What is known about the slots in use.
@@ -31,9 +31,12 @@ pub(crate) struct SlotFacts {
     pub(crate) signal: Signal,
     /// Slots in use per type, over live pods with a fresh heartbeat.
     pub(crate) used: PerType<u64>,
-    /// Whether every slot of the type is taken, or counts as taken because the slots are unknown:
-    /// see [`LastSlots`].
+    /// Whether every slot of the type is taken, apart from those of new pods, or counts as taken
+    /// because the slots are unknown: see [`LastSlots`].
     pub(crate) all_taken: PerType<bool>,
+    /// Live pods that have not reported yet and have probably just become ready: their slots are
+    /// free or fill up now.
+    pub(crate) new: u32,
     /// Live pods without a fresh heartbeat.
     pub(crate) blind: u32,
     /// Live pods with a slot in use, including the blind ones.
@@ -77,7 +80,9 @@ impl LastSlots {
             self.silent_since = silent.collect();
         }
         if facts.signal == Signal::Known {
-            self.all_taken = (facts.live > facts.blind).then_some(facts.all_taken);
+            let taken =
+                PerType::from_fn(|task_type| *facts.all_taken.get(task_type) && facts.new == 0);
+            self.all_taken = (facts.live > facts.blind).then_some(taken);
             self.unknown_since = None;
         } else {
             self.unknown_since.get_or_insert(now);
@@ -116,6 +121,7 @@ pub(crate) fn slot_facts(
         signal: Signal::Known,
         used: PerType::default(),
         all_taken: PerType::from_fn(|_| false),
+        new: 0,
         blind: 0,
         busy: 0,
         live: 0,
@@ -151,7 +157,6 @@ pub(crate) fn slot_facts(
 
 fn sum_slots(slots: &Slots, mut facts: SlotFacts, last: &LastSlots, now: Time) -> SlotFacts {
     let mut free = PerType::<u64>::default();
-    let mut some_are_new = false;
     for pod in slots
         .pods
         .iter()
@@ -162,7 +167,8 @@ fn sum_slots(slots: &Slots, mut facts: SlotFacts, last: &LastSlots, now: Time) -
                 facts.blind = facts.blind.saturating_add(1);
                 facts.busy = facts.busy.saturating_add(1);
                 facts.live = facts.live.saturating_add(1);
-                some_are_new |= is_silent(pod) && last.is_new(&pod.pod, now);
+                let new = is_silent(pod) && last.is_new(&pod.pod, now);
+                facts.new = facts.new.saturating_add(u32::from(new));
             }
             continue;
         };
@@ -180,11 +186,9 @@ fn sum_slots(slots: &Slots, mut facts: SlotFacts, last: &LastSlots, now: Time) -
             *sum = sum.saturating_add(u64::from(slots.available.unwrap_or(0)));
         }
     }
-    // A pod that has just become ready and has not reported yet probably has free slots. One that
-    // does not report at all must not hide that all others are full.
     facts.all_taken = PerType::from_fn(|task_type| {
         let full = *facts.used.get(task_type) > 0 || facts.blind > 0;
-        full && *free.get(task_type) == 0 && !some_are_new
+        full && *free.get(task_type) == 0
     });
     facts
 }

@@ -64,15 +64,16 @@ fn workers_that_have_not_reported_yet_count_as_full_if_they_take_tasks() {
     assert_eq!(after_two(0), (5, "WarmingUp"));
 }
 
-#[test]
-fn a_pod_that_never_reports_hides_that_all_others_are_full_for_two_minutes_only() {
-    // Ten pods are full of long tasks. The eleventh is ready, but its worker sends no heartbeats.
+/// The age term of 26 readings, 5 s apart, while `waiting` tasks are older than the target: ten pods
+/// are full of long tasks, and an eleventh with ten slots is ready but its worker has sent no
+/// heartbeat.
+fn ages_beside_a_silent_pod(waiting: u64) -> Vec<Option<u64>> {
     let mut fleet = TestFleet::settled(policy(), 11, SECOND);
     fleet.used = vec![10; 10];
     let mut decide_on = |seconds: u64| {
         fleet.wait(5);
         let mut observation = fleet.observation(Reading::Known {
-            value: activities(1000 + seconds, old(20, 600 + seconds)),
+            value: activities(1000 + seconds, old(waiting, 600 + seconds)),
             taken_at: fleet.now,
         });
         if let Reading::Known { value, .. } = &mut observation.slots {
@@ -91,11 +92,21 @@ fn a_pod_that_never_reports_hides_that_all_others_are_full_for_two_minutes_only(
         let activity = decision.demand.and_then(|demand| demand.types.activity);
         activity.map(|activity| activity.terms.age_milli)
     };
-    let asked: Vec<_> = (0..26).map(|turn| decide_on(5 * turn)).collect();
+    (0..26).map(|turn| decide_on(5 * turn)).collect()
+}
+
+#[test]
+fn a_pod_that_never_reports_hides_that_all_others_are_full_for_two_minutes_only() {
+    let asked = ages_beside_a_silent_pod(10);
     // The first 24 readings come within two minutes of the first sight of the pod.
     let mut expected = vec![Some(0); 24];
     expected.extend([Some(14_000); 2]);
     assert_eq!(asked, expected);
+}
+
+#[test]
+fn a_new_pod_hides_no_more_waiting_tasks_than_it_has_slots() {
+    assert_eq!(ages_beside_a_silent_pod(11), [Some(14_000); 26]);
 }
 
 /// The sizes of a fleet from zero while 100 workflow tasks wait that no worker takes, and what is

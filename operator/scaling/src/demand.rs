@@ -48,8 +48,8 @@ pub struct DemandTerms {
     /// most one slot for every task that is in work, waits, or arrives within one wait target. More
     /// than the requested replicas only for tasks that will still wait when further ones are ready.
     pub drain_milli: u64,
-    /// If the head of the backlog is older than the target, every slot counts as taken, and more
-    /// tasks wait than new pods take: the replicas that were ready at the reading plus one step;
+    /// If the head of the backlog is older than the target, the slots count as taken, and more
+    /// tasks wait than find a free one: the replicas that were ready at the reading plus one step;
     /// otherwise 0.
     pub age_milli: u64,
     /// Backlog ÷ `backlogPerReplica`; 0 if that is not set.
@@ -174,10 +174,11 @@ struct Formula {
     /// Tasks in work: u, or if the slots are unknown, every slot of the replicas that were ready at
     /// the reading.
     in_work: Milli,
-    /// Whether every slot counts as taken, apart from those of new pods.
-    all_taken: bool,
-    /// Live pods that have probably just become ready.
-    new: Milli,
+    /// Whether the slots count as taken, apart from those of new pods.
+    taken: bool,
+    /// Slots that are free, or fill up now: those of live pods that have probably just become
+    /// ready.
+    free: Milli,
     /// S: slots per replica.
     slots: Milli,
     /// The slots for a burst like the largest recent one.
@@ -245,8 +246,9 @@ impl Formula {
             used: Milli::whole(used),
             mean_used,
             in_work: Milli::whole(in_work),
-            all_taken: *slots.all_taken.get(task_type),
-            new: Milli::whole(slots.new),
+            taken: *slots.taken.get(task_type),
+            free: Milli::whole(*slots.free.get(task_type))
+                + slots_per_replica * Milli::whole(slots.new),
             slots: slots_per_replica,
             burst: headroom.burst(mean_used, learned.rise),
             headroom,
@@ -351,9 +353,9 @@ impl Formula {
     }
 
     /// earned + max(1, a quarter of earned), but at most what the tasks can fill. Tasks that find a
-    /// slot on a new pod need no other.
+    /// free slot need no other.
     fn age(&self) -> Milli {
-        let waits_for_a_slot = self.all_taken && self.backlog > self.slots * self.new;
+        let waits_for_a_slot = self.taken && self.backlog > self.free;
         if !waits_for_a_slot || self.age <= self.wait_target {
             return Milli::ZERO;
         }

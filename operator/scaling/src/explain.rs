@@ -129,7 +129,7 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
         Term::Age => {
             let ready = count(inputs.replicas.ready.into(), "ready replica");
             let taken = match inputs.slots_in_use {
-                Ok(_) => format!("every slot of {ready} is in use"),
+                Ok(_) => format!("nearly every slot of {ready} is in use"),
                 Err(_) => format!("no slot of {ready} is known to be free"),
             };
             format!(

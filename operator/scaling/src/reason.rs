@@ -8,7 +8,7 @@ pub enum Reason {
     SlotsInUse,
     /// The arrivals and the backlog require this size.
     Drain,
-    /// The head of the backlog is older than the target and every slot is taken.
+    /// The head of the backlog is older than the target and nearly every slot is taken.
     BacklogAge,
     /// The plain target of waiting tasks per replica requires this size.
     BacklogPerReplica,
@@ -142,7 +142,7 @@ impl Reason {
             Self::SlotsInUse => "the slots in use need this many replicas",
             Self::Drain => "the arrivals and the backlog need this many replicas",
             Self::BacklogAge => {
-                "the oldest task has waited longer than the target and every slot is in use"
+                "the oldest task has waited longer than the target and nearly every slot is in use"
             }
             Self::BacklogPerReplica => {
                 "the target of waiting tasks per replica needs this many replicas"

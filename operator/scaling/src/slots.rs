@@ -13,6 +13,10 @@ use crate::time::Time;
 /// a minute.
 const UNKNOWN_TOO_LONG: Duration = Duration::from_mins(2);
 
+/// Slots count as taken while at most one in this many is free: between two short tasks, a slot is
+/// free for a moment.
+const TAKEN_IF_ONE_FREE_IN: u64 = 4;
+
 /// What is known about the slots in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
@@ -31,9 +35,11 @@ pub(crate) struct SlotFacts {
     pub(crate) signal: Signal,
     /// Slots in use per type, over live pods with a fresh heartbeat.
     pub(crate) used: PerType<u64>,
-    /// Whether every slot of the type is taken, apart from those of new pods, or counts as taken
-    /// because the slots are unknown: see [`LastSlots`].
-    pub(crate) all_taken: PerType<bool>,
+    /// Whether the slots of the type count as taken, apart from those of new pods: hardly one is
+    /// free, or they are unknown (see [`LastSlots`]).
+    pub(crate) taken: PerType<bool>,
+    /// Free slots per type, over live pods with a fresh heartbeat.
+    pub(crate) free: PerType<u64>,
     /// Live pods that have not reported yet and have probably just become ready: their slots are
     /// free or fill up now.
     pub(crate) new: u32,
@@ -80,8 +86,7 @@ impl LastSlots {
             self.silent_since = silent.collect();
         }
         if facts.signal == Signal::Known {
-            let taken =
-                PerType::from_fn(|task_type| *facts.all_taken.get(task_type) && facts.new == 0);
+            let taken = PerType::from_fn(|task_type| *facts.taken.get(task_type) && facts.new == 0);
             self.all_taken = (facts.live > facts.blind).then_some(taken);
             self.unknown_since = None;
         } else {
@@ -120,7 +125,8 @@ pub(crate) fn slot_facts(
     let nothing = SlotFacts {
         signal: Signal::Known,
         used: PerType::default(),
-        all_taken: PerType::from_fn(|_| false),
+        taken: PerType::from_fn(|_| false),
+        free: PerType::default(),
         new: 0,
         blind: 0,
         busy: 0,
@@ -133,7 +139,7 @@ pub(crate) fn slot_facts(
     let backlog = observation.backlog.known().map(|backlog| &backlog.types);
     let unknown = |signal| SlotFacts {
         signal,
-        all_taken: PerType::from_fn(|task_type| {
+        taken: PerType::from_fn(|task_type| {
             let backlog = backlog.and_then(|types| types.get(task_type).as_ref());
             backlog.is_some_and(|backlog| last.count_as_taken(task_type, backlog, now))
         }),
@@ -156,7 +162,6 @@ pub(crate) fn slot_facts(
 }
 
 fn sum_slots(slots: &Slots, mut facts: SlotFacts, last: &LastSlots, now: Time) -> SlotFacts {
-    let mut free = PerType::<u64>::default();
     for pod in slots
         .pods
         .iter()
@@ -182,13 +187,14 @@ fn sum_slots(slots: &Slots, mut facts: SlotFacts, last: &LastSlots, now: Time) -
             };
             let sum = facts.used.get_mut(task_type);
             *sum = sum.saturating_add(u64::from(slots.used));
-            let sum = free.get_mut(task_type);
+            let sum = facts.free.get_mut(task_type);
             *sum = sum.saturating_add(u64::from(slots.available.unwrap_or(0)));
         }
     }
-    facts.all_taken = PerType::from_fn(|task_type| {
-        let full = *facts.used.get(task_type) > 0 || facts.blind > 0;
-        full && *free.get(task_type) == 0
+    facts.taken = PerType::from_fn(|task_type| {
+        let (used, free) = (*facts.used.get(task_type), *facts.free.get(task_type));
+        (used > 0 || facts.blind > 0)
+            && free.saturating_mul(TAKEN_IF_ONE_FREE_IN) <= used.saturating_add(free)
     });
     facts
 }

@@ -161,7 +161,7 @@ impl Watch {
             let free = ready
                 && facts.signal == Signal::Known
                 && facts.blind == 0
-                && !*facts.all_taken.get(task_type)
+                && !*facts.taken.get(task_type)
                 && !backlog.rate_limited;
             let growing = self.growing.get_mut(task_type);
             *growing = match *growing {

@@ -64,8 +64,8 @@ fn workers_that_have_not_reported_yet_count_as_full_if_they_take_tasks() {
     assert_eq!(after_two(0), (5, "WarmingUp"));
 }
 
-/// The age term of 26 readings, 5 s apart, while `waiting` tasks are older than the target: ten pods
-/// are full of long tasks, and an eleventh with ten slots is ready but its worker has sent no
+/// The age term of 26 readings, 5 s apart, while `waiting` tasks are older than the target: ten
+/// pods are full of long tasks, and an eleventh with ten slots is ready but its worker has sent no
 /// heartbeat.
 fn ages_beside_a_silent_pod(waiting: u64) -> Vec<Option<u64>> {
     let mut fleet = TestFleet::settled(policy(), 11, SECOND);

@@ -400,3 +400,42 @@ async fn the_charts_test_lists_the_fleets() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_in_a_former_task_queue_are_reported() {
+    with_namespace("tasks-in-a-former-task-queue", |cluster| async move {
+        let former = cluster.queue("former");
+        let paused = json!({"mode": "Paused"});
+        cluster.apply(one_queue(&former, 0, 1, &paused)).await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
+        cluster
+            .temporal
+            .orders(&former, 0..3, &json!({"total": 100}))?;
+        eventually("the operator has read the three tasks", || async {
+            let waiting = [("task_type", "workflow")];
+            let read = cluster.series("taskqueue_operator_backlog_tasks", &waiting)?;
+            Ok(if read == Some(3.0) {
+                Ok(())
+            } else {
+                Err(format!("{read:?}"))
+            })
+        })
+        .await?;
+        let next = cluster.queue("next");
+        cluster.apply(one_queue(&next, 0, 1, &paused)).await?;
+        let note = format!(
+            "queue all: its workers move from task queue {former} to {next}; when the former was \
+             last read, 3 tasks waited in it, and this fleet no longer works on them"
+        );
+        eventually("an Event tells how many tasks are left", || async {
+            let notes = cluster.events("QueueMoved").await?;
+            Ok(if notes.contains(&note) {
+                Ok(())
+            } else {
+                Err(format!("{notes:?}"))
+            })
+        })
+        .await
+    })
+    .await;
+}

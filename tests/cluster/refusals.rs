@@ -3,17 +3,14 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::admissionregistration::v1::{
-    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
-};
-use kube::{
-    Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams},
-};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{ResourceExt, api::ListParams};
 use serde_json::{Value, json};
+use taskqueue_exposition::Sample;
 
 use crate::{
-    harness::{TestCluster, eventually, one_queue, throughout, with_namespace},
+    harness::{TestCluster, alone, eventually, one_queue, throughout, with_namespace},
+    policy::{self, Policy, operator},
     webhook::{self, Denier},
 };
 
@@ -75,37 +72,13 @@ async fn a_denying_webhook_is_named_regardless_of_its_code() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denying_admission_policy_is_named() {
     with_namespace("a-denying-admission-policy", |cluster| async move {
-        let name = cluster.namespace.as_str();
-        let policies: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client.clone());
-        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(cluster.client.clone());
-        let api = "admissionregistration.k8s.io/v1";
-        let policy = json!({
-            "apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
-            "spec": {
-                "failurePolicy": "Fail",
-                "matchConstraints": {"resourceRules": [{
-                    "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"],
-                    "operations": ["CREATE", "UPDATE"],
-                }]},
-                "validations": [{
-                    "expression": "has(object.metadata.labels) && 'team' in object.metadata.labels",
-                    "reason": "Forbidden", "message": "a team label is needed",
-                }],
-            },
-        });
-        let binding = json!({
-            "apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding",
-            "metadata": {"name": name},
-            "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": {
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}},
-        });
-        let params = PatchParams::apply("cluster-test").force();
-        policies
-            .patch(name, &params, &Patch::Apply(&policy))
-            .await?;
-        bindings
-            .patch(name, &params, &Patch::Apply(&binding))
-            .await?;
+        let policy = Policy {
+            api: ["apps", "v1"],
+            resource: "deployments",
+            admits: "has(object.metadata.labels) && 'team' in object.metadata.labels",
+            message: "a team label is needed",
+        };
+        policy.install(&cluster).await?;
         webhook::is_refused(&cluster, "a team label is needed").await?;
         cluster
             .apply(one_queue(&cluster.queue("all"), 1, 1, &json!({})))
@@ -114,13 +87,13 @@ async fn a_denying_admission_policy_is_named() {
             .condition_is("Ready", "False", "ApplyFailed")
             .await?;
         assert!(
-            ready.message.contains(&format!("Policy '{name}'")),
+            ready
+                .message
+                .contains(&format!("Policy '{}'", cluster.namespace)),
             "{}",
             ready.message
         );
-        bindings.delete(name, &DeleteParams::default()).await?;
-        policies.delete(name, &DeleteParams::default()).await?;
-        Ok(())
+        policy::remove(&cluster).await
     })
     .await;
 }
@@ -275,4 +248,168 @@ async fn a_queue_that_scales_up_from_zero_stays_ready() {
         Ok(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_keeps_crashing_keeps_its_reason() {
+    with_namespace("a-pod-that-keeps-crashing", |cluster| async move {
+        let mut spec = one_queue(&cluster.queue("all"), 1, 1, &json!({}));
+        // The kubelet ends the container after three seconds, each time.
+        let fails = json!({
+            "httpGet": {"path": "/none", "port": 8080}, "periodSeconds": 1, "failureThreshold": 3,
+        });
+        let container = &mut spec["template"]["spec"]["containers"][0];
+        container["livenessProbe"] = fails.clone();
+        container["readinessProbe"] = fails;
+        cluster.apply(spec).await?;
+        cluster
+            .condition_is("Ready", "False", "PodsFailing")
+            .await?;
+        let before = restarts(&cluster).await?;
+        eventually("it has run and crashed twice more", || async {
+            let ready = cluster.condition("Ready").await?;
+            anyhow::ensure!(
+                ready
+                    .as_ref()
+                    .is_some_and(|ready| ready.reason == "PodsFailing"),
+                "{ready:?}"
+            );
+            let restarts = restarts(&cluster).await? - before;
+            Ok(if restarts >= 2 {
+                Ok(())
+            } else {
+                Err(format!("{restarts} restarts"))
+            })
+        })
+        .await
+    })
+    .await;
+}
+
+/// How often containers of the namespace have been restarted.
+async fn restarts(cluster: &TestCluster) -> anyhow::Result<i32> {
+    let pods = cluster.api::<Pod>().list(&ListParams::default()).await?;
+    let statuses = pods.items.iter().filter_map(|pod| pod.status.as_ref());
+    let containers = statuses.flat_map(|status| status.container_statuses.iter().flatten());
+    Ok(containers.map(|container| container.restart_count).sum())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_that_the_operator_cannot_see_is_not_scaled_from_zero() {
+    with_namespace("a-deployment-out-of-sight", |cluster| async move {
+        // Started with three replicas, which the long window keeps.
+        let queue = cluster.queue("all");
+        let window = json!({"behavior": {"scaleDown": {"stabilizationWindowSeconds": 600}}});
+        cluster.apply(one_queue(&queue, 3, 3, &window)).await?;
+        cluster.workers_run(3).await?;
+        cluster.apply(one_queue(&queue, 1, 3, &window)).await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
+        let name = cluster.deployments().await?["all"].name_any();
+        let object = format!("deployment/{name}");
+
+        // The operator cannot put the label back for a while, and reads Temporal meanwhile.
+        let policy = Policy {
+            api: ["apps", "v1"],
+            resource: "deployments",
+            admits: &format!("request.userInfo.username != '{}'", operator()),
+            message: "hands off",
+        };
+        policy.install(&cluster).await?;
+        let account = operator();
+        let probe = [
+            "label",
+            &object,
+            "probe=1",
+            "--dry-run=server",
+            "--as",
+            &account,
+        ];
+        policy.is_in_force(&cluster, &probe).await?;
+        cluster.kubectl(&["label", &object, "taskqueue.dev/worker-"])?;
+        let keeps_three = |requested: i32| {
+            if requested == 3 {
+                Ok(())
+            } else {
+                Err(format!("{requested} replicas"))
+            }
+        };
+        throughout(
+            Duration::from_secs(15),
+            "it keeps three replicas",
+            || async { Ok(keeps_three(cluster.replicas("all").await?.0)) },
+        )
+        .await?;
+
+        policy::remove(&cluster).await?;
+        eventually("the label is back", || async {
+            anyhow::ensure!(cluster.replicas("all").await?.0 == 3, "it was scaled in");
+            let deployment = &cluster.deployments().await?["all"];
+            Ok(
+                if deployment.labels().contains_key("taskqueue.dev/worker") {
+                    Ok(())
+                } else {
+                    Err(format!("{:?}", deployment.labels()))
+                },
+            )
+        })
+        .await?;
+        throughout(
+            Duration::from_secs(15),
+            "it keeps three replicas",
+            || async { Ok(keeps_three(cluster.replicas("all").await?.0)) },
+        )
+        .await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_cannot_be_written_is_counted_until_it_can() {
+    alone("a-status-that-cannot-be-written", |cluster| async move {
+        let queue = cluster.queue("all");
+        cluster.start_from_zero(&queue, 1).await?;
+        let policy = Policy {
+            api: ["taskqueue.dev", "v1alpha1"],
+            resource: "taskqueueworkers/status",
+            admits: "false",
+            message: "hands off",
+        };
+        policy.install(&cluster).await?;
+        let probe = [
+            "patch",
+            "tqw",
+            "orders",
+            "--subresource=status",
+            "--type=merge",
+            r#"--patch={"status": {"queueCount": 2}}"#,
+            "--dry-run=server",
+        ];
+        policy.is_in_force(&cluster, &probe).await?;
+        let before = denials(&cluster)?;
+        cluster.apply(one_queue(&queue, 1, 1, &json!({}))).await?;
+        eventually("the refused status is counted", || async {
+            let now = denials(&cluster)?;
+            Ok(if now > before {
+                Ok(())
+            } else {
+                Err(format!("{now} errors, as before"))
+            })
+        })
+        .await?;
+        policy::remove(&cluster).await?;
+        cluster.condition_is("Ready", "True", "Available").await?;
+        Ok(())
+    })
+    .await;
+}
+
+/// How many writes of the leader the API server has denied.
+fn denials(cluster: &TestCluster) -> anyhow::Result<f64> {
+    let metrics = cluster.metrics()?;
+    let samples = metrics.lines().filter_map(Sample::parse);
+    let denied = samples.filter(|sample| {
+        sample.name == "taskqueue_operator_reconcile_errors_total"
+            && sample.label("class") == Some("denied")
+    });
+    Ok(denied.map(|sample| sample.value).sum())
 }

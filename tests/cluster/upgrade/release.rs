@@ -21,24 +21,24 @@ const DEFINITIONS: [&str; 2] = [
     "temporalconnections.taskqueue.dev",
 ];
 
-pub(super) const PLACE: [&str; 2] = ["--namespace", OPERATOR_NAMESPACE];
+pub(crate) const PLACE: [&str; 2] = ["--namespace", OPERATOR_NAMESPACE];
 
-pub(super) fn chart() -> PathBuf {
+pub(crate) fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/taskqueue-operator")
 }
 
-pub(super) fn definitions() -> PathBuf {
+pub(crate) fn definitions() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds")
 }
 
-pub(super) fn frozen_chart() -> PathBuf {
+pub(crate) fn frozen_chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/0.1.0/taskqueue-operator")
 }
 
 /// The shared release, and the values that it was installed with.
 pub(crate) struct Release {
-    pub(super) cluster: Arc<TestCluster>,
-    pub(super) values: PathBuf,
+    pub(crate) cluster: Arc<TestCluster>,
+    pub(crate) values: PathBuf,
 }
 
 /// Removes the operator and its definitions, runs the body, and restores the earlier installation,
@@ -116,7 +116,7 @@ fn file(cluster: &TestCluster, name: &str, content: &Value) -> anyhow::Result<Pa
 
 impl Release {
     /// Runs `helm VERB taskqueue-operator CHART`, and waits until the operator is available.
-    pub(super) fn helm(
+    pub(crate) fn helm(
         &self,
         verb: &[&str],
         chart: &Path,
@@ -152,7 +152,7 @@ impl Release {
     }
 
     /// Waits until the API server has exactly the definitions in these files.
-    pub(super) async fn definitions_are(&self, folder: &Path) -> anyhow::Result<()> {
+    pub(crate) async fn definitions_are(&self, folder: &Path) -> anyhow::Result<()> {
         let api: Api<CustomResourceDefinition> = Api::all(self.cluster.client.clone());
         for name in DEFINITIONS {
             let plural = name.split('.').next().unwrap_or_default();
@@ -185,7 +185,7 @@ impl Release {
 
     /// Starts a fleet at zero and scales it to two workers with orders. The decision contains what
     /// the operator has learned; an operator without that knowledge would go back to zero.
-    pub(super) async fn start_fleet(&self) -> anyhow::Result<Before> {
+    pub(crate) async fn start_fleet(&self) -> anyhow::Result<Before> {
         let cluster = &self.cluster;
         eventually("the API server accepts fleets", || async {
             let applied = cluster.apply(self.fleet(2)).await;
@@ -233,7 +233,7 @@ impl Release {
     }
 
     /// Changes the fleet, and waits until its status is about the change.
-    pub(super) async fn change_fleet(&self, max: u32) -> anyhow::Result<()> {
+    pub(crate) async fn change_fleet(&self, max: u32) -> anyhow::Result<()> {
         self.cluster.apply(self.fleet(max)).await?;
         self.cluster
             .condition_is("Ready", "True", "Available")
@@ -246,7 +246,7 @@ impl Release {
 }
 
 /// The fleet after it was scaled.
-pub(super) struct Before {
+pub(crate) struct Before {
     cluster: Arc<TestCluster>,
     workers: Workers,
     status: Vec<QueueStatus>,
@@ -255,7 +255,7 @@ pub(super) struct Before {
 impl Before {
     /// Checks that no worker was touched, and that the operator's new status repeats the earlier
     /// one: the replicas, and the last decision with its inputs.
-    pub(super) async fn is_unaffected(&self, by_what: &str) -> anyhow::Result<()> {
+    pub(crate) async fn is_unaffected(&self, by_what: &str) -> anyhow::Result<()> {
         self.cluster.untouched(&self.workers, by_what).await?;
         let status = status(&self.cluster).await?;
         anyhow::ensure!(

@@ -8,6 +8,8 @@
 //! bounded time.
 
 use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +23,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use prometheus::TEXT_FORMAT;
-use tokio::net::{TcpListener, TcpStream};
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -72,6 +75,8 @@ struct Shared {
     metrics: Metrics,
 }
 
+/// Maximum connections that wait to be accepted, per listener.
+const BACKLOG: u32 = 1024;
 /// Maximum concurrent connections per listener. Further connections wait until one ends.
 const CONNECTIONS: usize = 128;
 /// How long a request's head may take to arrive, and how long a connection may be idle.
@@ -82,6 +87,34 @@ const LASTS: Duration = Duration::from_secs(30);
 const END: Duration = Duration::from_secs(2);
 /// The pause after a failed accept, for example when there are too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Listens on an address. `[::]` stands for every address, of IPv4 as well as of IPv6; on a machine
+/// without IPv6, for every one of IPv4.
+///
+/// # Errors
+/// If the address cannot be bound.
+pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        return listen_everywhere(TcpSocket::new_v6(), address).await;
+    }
+    TcpListener::bind(address).await
+}
+
+/// Listens on every address, with a new socket of IPv6 if the machine has such sockets.
+async fn listen_everywhere(
+    socket: io::Result<TcpSocket>,
+    address: SocketAddr,
+) -> io::Result<TcpListener> {
+    let Ok(socket) = socket else {
+        return TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
+    };
+    // Independent of the machine's default, net.ipv6.bindv6only.
+    SockRef::from(&socket).set_only_v6(false)?;
+    // A new process need not wait for the last connections of the former one.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until `stop` resolves.
 pub async fn serve(
@@ -227,6 +260,20 @@ mod tests {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
         String::from_utf8(answer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_address_includes_those_of_ipv4_with_and_without_ipv6() {
+        let every = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        let missing = io::ErrorKind::Unsupported.into();
+        for socket in [TcpSocket::new_v6(), Err(missing)] {
+            let listener = listen_everywhere(socket, every).await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let connecting = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+            let (connected, accepted) = tokio::join!(connecting, listener.accept());
+            connected.unwrap();
+            accepted.unwrap();
+        }
     }
 
     const LIVE: &[u8] = b"GET /livez HTTP/1.1\r\nhost: operator\r\nconnection: close\r\n\r\n";

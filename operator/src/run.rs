@@ -16,7 +16,6 @@ use anyhow::{Context as _, anyhow};
 use futures::future;
 use kube::Client;
 use taskqueue_temporal::{OwnerKey, Readers};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -55,7 +54,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     let clock = Clock::start();
     let metrics = Metrics::new(clock)?;
     let health = Health::default();
-    let listener = TcpListener::bind(settings.metrics_address)
+    let listener = http::listen(settings.metrics_address)
         .await
         .with_context(|| format!("cannot listen on {}", settings.metrics_address))?;
     let served = CancellationToken::new();

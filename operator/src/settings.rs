@@ -20,11 +20,12 @@ pub enum LogFormat {
 /// Where and how the operator runs.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Settings {
-    /// The address that serves /livez, /readyz and /metrics.
+    /// The address that serves /livez, /readyz and /metrics. `[::]` stands for every address, of
+    /// IPv4 as well.
     #[arg(
         long,
         env = "TASKQUEUE_OPERATOR_METRICS_ADDRESS",
-        default_value = "0.0.0.0:8080"
+        default_value = "[::]:8080"
     )]
     pub metrics_address: SocketAddr,
 

@@ -26,6 +26,7 @@ mod front;
 mod hanging;
 mod harness;
 mod hints;
+mod ipv6;
 mod keys;
 mod languages;
 mod leaders;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use kube::Client;
 use taskqueue_temporal::{OwnerKey, Readers};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -25,7 +24,7 @@ pub(super) async fn listen(
     let Some(address) = settings.hint_address else {
         return Ok(());
     };
-    let listener = TcpListener::bind(address)
+    let listener = http::listen(address)
         .await
         .with_context(|| format!("cannot listen for hints on {address}"))?;
     let readers = readers.clone();

@@ -1,5 +1,7 @@
 //! The process's HTTP endpoint: `/livez`, `/readyz`, `/metrics`. Serves HTTP; decides nothing.
 
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,11 +12,14 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Sources;
 
+/// Maximum connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 /// The poll loop counts as dead after this long without a turn.
 const STALLED: Duration = Duration::from_secs(30);
 
@@ -98,13 +103,38 @@ struct Served {
     metrics: Sources,
 }
 
+/// Listens on an address. `[::]` stands for every address, of IPv4 as well as of IPv6; on a machine
+/// without IPv6, for every one of IPv4.
+pub(crate) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        return listen_everywhere(TcpSocket::new_v6(), address).await;
+    }
+    TcpListener::bind(address).await
+}
+
+/// Listens on every address, with a new socket of IPv6 if the machine has such sockets.
+async fn listen_everywhere(
+    socket: io::Result<TcpSocket>,
+    address: SocketAddr,
+) -> io::Result<TcpListener> {
+    let Ok(socket) = socket else {
+        return TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
+    };
+    // Independent of the machine's default, net.ipv6.bindv6only.
+    SockRef::from(&socket).set_only_v6(false)?;
+    // A new process need not wait for the last connections of the former one.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Serves until `stop` is cancelled.
 pub(crate) async fn serve(
     listener: TcpListener,
     health: Health,
     metrics: Sources,
     stop: CancellationToken,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let router = Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))

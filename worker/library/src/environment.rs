@@ -135,7 +135,7 @@ impl Environment {
 
     /// An IP address and a port to listen on.
     pub fn socket(&self, name: &str, default: SocketAddr) -> Result<SocketAddr, SettingError> {
-        let must_be = "must be an IP address and a port, such as 0.0.0.0:8080";
+        let must_be = "must be an IP address and a port, such as [::]:8080";
         let address = self.parse(name, must_be, |value| value.parse().ok())?;
         Ok(address.unwrap_or(default))
     }

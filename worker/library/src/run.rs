@@ -11,7 +11,6 @@ use temporalio_common::telemetry::metrics::CoreMeter;
 use temporalio_common::telemetry::{
     PrometheusExporterOptions, TelemetryOptions, start_prometheus_metric_exporter, telemetry_init,
 };
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio_util::sync::CancellationToken;
@@ -122,7 +121,7 @@ async fn serve(
     metrics: &Sources,
     stop: &CancellationToken,
 ) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
-    let listener = TcpListener::bind(address).await.map_err(|error| {
+    let listener = endpoint::listen(address).await.map_err(|error| {
         SettingError::new(
             "TASKQUEUE_WORKER_HTTP_ADDRESS",
             format!("is {address}, which cannot be bound: {error}"),

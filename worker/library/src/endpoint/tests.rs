@@ -1,14 +1,16 @@
-//! `/livez`: a process whose poll loop is stuck is dead, even if everything else answers.
+//! The addresses that the endpoint listens on, and `/livez`: a process whose poll loop is stuck is
+//! dead, even if everything else answers.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Health, serve};
+use super::{Health, listen_everywhere, serve};
 use crate::loopback;
 use crate::metrics::{Metrics, Sources};
 use crate::testing::eventually;
@@ -43,6 +45,20 @@ async fn is(server: SocketAddr, status: u16) {
         (seen == status).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn every_address_includes_those_of_ipv4_with_and_without_ipv6() {
+    let every = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    let missing = io::ErrorKind::Unsupported.into();
+    for socket in [TcpSocket::new_v6(), Err(missing)] {
+        let listener = listen_everywhere(socket, every).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connecting = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+        let (connected, accepted) = tokio::join!(connecting, listener.accept());
+        connected.unwrap();
+        accepted.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use crate::environment::{Environment, SettingError};
 
 /// Where `/livez`, `/readyz` and `/metrics` are served unless set otherwise.
 const HTTP_ADDRESS: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 8080);
+    SocketAddr::new(std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), 8080);
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,8 @@ pub struct WorkerSettings {
     pub versioning_behavior: VersioningBehavior,
     /// `TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS`, default 30.
     pub drain_grace: Duration,
-    /// `TASKQUEUE_WORKER_HTTP_ADDRESS`, default `0.0.0.0:8080`.
+    /// `TASKQUEUE_WORKER_HTTP_ADDRESS`, default `[::]:8080`: every address, of IPv4 as
+    /// well as of IPv6.
     pub http_address: SocketAddr,
     /// `TASKQUEUE_WORKER_ACTIVITY_SLOTS`, 1 to 10,000, default 100.
     pub activity_slots: usize,
@@ -165,7 +166,7 @@ mod tests {
             VersioningBehavior::AutoUpgrade
         );
         assert_eq!(settings.recycle_after, 50_000);
-        assert_eq!(settings.http_address.to_string(), "0.0.0.0:8080");
+        assert_eq!(settings.http_address.to_string(), "[::]:8080");
     }
 
     #[test]

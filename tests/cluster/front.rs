@@ -1,8 +1,9 @@
 //! A proxy between pods and a Temporal server that speaks plaintext: this process, on a port that
-//! pods reach. It optionally terminates TLS and requires an API key, and records which clients came
-//! with which credentials.
+//! pods reach. It optionally terminates TLS, requires an API key and limits reads. It records which
+//! clients came with which credentials.
 
 mod keys;
+mod read_limit;
 
 use std::{
     net::IpAddr,

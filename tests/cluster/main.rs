@@ -16,6 +16,7 @@ mod authority;
 mod availability;
 mod busy;
 mod clients;
+mod cloud;
 mod conflicts;
 mod connection;
 mod credentials;

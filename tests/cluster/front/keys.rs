@@ -1,5 +1,5 @@
-//! Checks the API key of every request, like a server with an authorizer: terminates HTTP/2 and
-//! opens a new HTTP/2 connection to the server behind.
+//! Checks the API key of every request and limits reads, like Temporal Cloud or a server with an
+//! authorizer: terminates HTTP/2 and opens a new HTTP/2 connection to the server behind.
 
 use std::{
     collections::BTreeSet,
@@ -17,6 +17,10 @@ use tokio::{
     task::JoinSet,
 };
 
+use super::read_limit::ReadLimit;
+
+/// The gRPC status code `ResourceExhausted`.
+const RESOURCE_EXHAUSTED: &str = "8";
 /// The gRPC status code `Unauthenticated`.
 const UNAUTHENTICATED: &str = "16";
 
@@ -27,6 +31,8 @@ pub(crate) struct Keys {
     accepted: Mutex<BTreeSet<String>>,
     let_in: Mutex<BTreeSet<(IpAddr, String)>>,
     refused: Mutex<Vec<(IpAddr, String)>>,
+    /// Applies to requests with an accepted key.
+    pub(crate) reads: ReadLimit,
 }
 
 impl Keys {
@@ -79,20 +85,22 @@ pub(super) async fn pass(
     tasks.spawn(driver);
     while let Some(accepted) = client.accept().await {
         let (request, respond) = accepted?;
-        if keys.accepts(peer, request.headers()) {
-            tasks.spawn(exchange(request, respond, behind.clone()));
+        if !keys.accepts(peer, request.headers()) {
+            refuse(respond, UNAUTHENTICATED, "the API key is not accepted")?;
+        } else if !keys.reads.admits(request.uri().path(), request.headers()) {
+            refuse(respond, RESOURCE_EXHAUSTED, "namespace rate limit exceeded")?;
         } else {
-            refuse(respond)?;
+            tasks.spawn(exchange(request, respond, behind.clone()));
         }
     }
     Ok(())
 }
 
-fn refuse(mut respond: SendResponse<Bytes>) -> anyhow::Result<()> {
+fn refuse(mut respond: SendResponse<Bytes>, status: &str, message: &str) -> anyhow::Result<()> {
     let refusal = Response::builder()
         .header(header::CONTENT_TYPE, "application/grpc")
-        .header("grpc-status", UNAUTHENTICATED)
-        .header("grpc-message", "the API key is not accepted");
+        .header("grpc-status", status)
+        .header("grpc-message", message);
     respond.send_response(refusal.body(())?, true)?;
     Ok(())
 }

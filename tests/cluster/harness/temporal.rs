@@ -13,23 +13,37 @@ use super::{eventually, output};
 pub(crate) struct Temporal {
     program: PathBuf,
     address: String,
+    /// The Temporal namespace of the test's workflows.
+    namespace: String,
     /// The prefix of the test's workflow ids.
     prefix: String,
 }
 
 impl Temporal {
-    /// The server at a local address.
+    /// The server at a local address, with its namespace `default`.
     pub(crate) fn at(program: PathBuf, address: String, prefix: String) -> Self {
         Self {
             program,
             address,
+            namespace: "default".to_owned(),
             prefix,
         }
+    }
+
+    /// Creates another namespace on the server, and returns the server with it. The namespace stays
+    /// until the server's data are removed.
+    pub(crate) fn with_new_namespace(&self, name: &str) -> anyhow::Result<Self> {
+        self.run(&["operator", "namespace", "create", "--namespace", name])?;
+        Ok(Self {
+            namespace: name.to_owned(),
+            ..self.clone()
+        })
     }
 
     /// Runs `temporal ARGUMENTS` against the server.
     pub(crate) fn run(&self, args: &[&str]) -> anyhow::Result<String> {
         let mut command = Command::new(&self.program);
+        command.env("TEMPORAL_NAMESPACE", &self.namespace);
         output(command.args(args).args(["--address", &self.address]))
     }
 

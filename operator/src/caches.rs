@@ -1,6 +1,7 @@
 //! Watches the API server and fills caches. Reads only.
 //!
-//! There is one set of caches per scope: the whole cluster, or one namespace of the list.
+//! There is one set of caches per scope: the whole cluster, or one namespace of the list. What
+//! belongs to no namespace is in each of them.
 
 mod index;
 mod kinds;
@@ -9,18 +10,22 @@ mod prune;
 mod scope;
 mod stream;
 
-use futures::{Stream, StreamExt, TryStreamExt};
-use k8s_openapi::NamespaceResourceScope;
+#[cfg(test)]
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt, TryStreamExt, stream as streams};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, reflector};
-use kube::{Client, Resource};
-use taskqueue_api::well_known;
+use kube::{Api, Client, Resource};
+use taskqueue_api::{ConnectionReference, well_known};
 use tokio::sync::watch as signal;
 
+use crate::kube_error::Refusal;
 use crate::metrics::Metrics;
 use crate::observe::ended_workers::EndedWorkers;
 
@@ -31,7 +36,7 @@ use index::indexed;
 #[cfg(test)]
 use kinds::KINDS;
 use kinds::Watched;
-pub use kinds::{GuardedConnection, GuardedFleet};
+pub use kinds::{GuardedClusterConnection, GuardedConnection, GuardedFleet};
 pub use progress::{Progress, WatchAccess};
 pub use prune::keep_owners_of_replicas;
 use prune::prune_autoscaler;
@@ -47,6 +52,9 @@ pub struct Caches {
     pub fleets: Store<GuardedFleet>,
     /// The connections that fleets may refer to.
     pub connections: Store<GuardedConnection>,
+    /// The connections of the cluster that fleets may refer to; `None` if the operator was told not
+    /// to read them. Nothing waits for this cache: its CRD may be missing, or the right to list it.
+    pub cluster_connections: Option<Store<GuardedClusterConnection>>,
     /// The Deployments with our label, by the uid of the fleet that owns them.
     pub deployments: Indexed<Deployment>,
     /// The pods with our label, by [`worker_key`].
@@ -69,6 +77,8 @@ pub struct Watches {
     pub fleets: Touched<GuardedFleet>,
     /// Connections.
     pub connections: Touched<GuardedConnection>,
+    /// Connections of the cluster; silent if the operator was told not to read them.
+    pub cluster_connections: Touched<GuardedClusterConnection>,
     /// Deployments.
     pub deployments: Touched<Deployment>,
     /// Pods.
@@ -77,12 +87,14 @@ pub struct Watches {
     pub autoscalers: Touched<HorizontalPodAutoscaler>,
 }
 
-/// Makes the caches of a scope and the streams that fill them. Calls `gone` for fleets that were
-/// deleted, and after each relist with the fleets that remain.
+/// Makes the caches of a scope and the streams that fill them; `cluster_connections`: whether those
+/// of the cluster are among them. Calls `gone` for fleets that were deleted, and after each relist
+/// with the fleets that remain.
 pub fn watch(
     client: &Client,
     scope: &Scope,
     metrics: &Metrics,
+    cluster_connections: bool,
     gone: impl Fn(Gone<'_>) + Send + Sync + 'static,
 ) -> (Caches, Watches) {
     let all = watcher::Config::default().timeout(WATCH_SECONDS);
@@ -98,7 +110,7 @@ pub fn watch(
     let reader = fleets.clone();
     let fleet_events = reflector(
         fleet_writer,
-        watched::<GuardedFleet>(client, scope, &all)
+        watched::<GuardedFleet>(scope.api(client), &all)
             .modify(|fleet| fleet.meta_mut().managed_fields = None),
     )
     .inspect(move |event| match event {
@@ -108,17 +120,28 @@ pub fn watch(
     });
     let connection_events = reflector(
         connection_writer,
-        watched::<GuardedConnection>(client, scope, &all)
+        watched::<GuardedConnection>(scope.api(client), &all)
             .modify(|connection| connection.meta_mut().managed_fields = None),
     );
+    let (cluster_connections, cluster_connections_touched) = if cluster_connections {
+        let (cache, writer) = store();
+        let events = reflector(
+            writer,
+            watched::<GuardedClusterConnection>(Api::all(client.clone()), &all)
+                .modify(|connection| connection.meta_mut().managed_fields = None),
+        );
+        (Some(cache), touched(metrics, &progress, events))
+    } else {
+        (None, streams::pending().boxed())
+    };
     let autoscaler_events = reflector(
         autoscaler_writer,
-        watched::<HorizontalPodAutoscaler>(client, scope, &all).modify(prune_autoscaler),
+        watched::<HorizontalPodAutoscaler>(scope.api(client), &all).modify(prune_autoscaler),
     );
-    let deployment_events = watched::<Deployment>(client, scope, &ours)
+    let deployment_events = watched::<Deployment>(scope.api(client), &ours)
         .modify(|deployment| keep_owners_of_replicas(&mut deployment.metadata))
         .inspect_ok(move |event| deployment_filling.apply_watcher_event(event));
-    let pod_events = watched::<Pod>(client, scope, &ours)
+    let pod_events = watched::<Pod>(scope.api(client), &ours)
         .modify(move |pod| {
             ended.keep(pod);
             prune_pod(pod);
@@ -127,6 +150,7 @@ pub fn watch(
     let watches = Watches {
         fleets: touched(metrics, &progress, fleet_events),
         connections: touched(metrics, &progress, connection_events),
+        cluster_connections: cluster_connections_touched,
         deployments: touched(metrics, &progress, deployment_events),
         pods: touched(metrics, &progress, pod_events),
         autoscalers: touched(metrics, &progress, autoscaler_events),
@@ -134,6 +158,7 @@ pub fn watch(
     let caches = Caches {
         fleets,
         connections,
+        cluster_connections,
         deployments,
         pods,
         autoscalers,
@@ -145,14 +170,13 @@ pub fn watch(
 
 /// The events of the watch of one kind.
 fn watched<K>(
-    client: &Client,
-    scope: &Scope,
+    objects: Api<K>,
     config: &watcher::Config,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static
 where
-    K: Watched<Scope = NamespaceResourceScope, DynamicType = ()>,
+    K: Watched<DynamicType = ()>,
 {
-    paced(kube::runtime::watcher(scope.api(client), config.clone()))
+    paced(kube::runtime::watcher(objects, config.clone()))
 }
 
 /// Which fleets are gone.
@@ -199,21 +223,44 @@ impl Caches {
         debug_assert!(reached, "the sender is alive");
     }
 
-    /// The fleets that refer to a connection.
+    /// Whether there is nothing to wait for: every cache has been filled once, or the API server
+    /// says that they cannot be.
+    pub fn are_settled(&self) -> bool {
+        self.progress.borrow().is_settled()
+    }
+
+    /// A `ClusterTemporalConnection` by its name.
+    pub fn cluster_connection(&self, name: &str) -> FoundClusterConnection {
+        let Some(cache) = &self.cluster_connections else {
+            return FoundClusterConnection::Off;
+        };
+        let kind = GuardedClusterConnection::KIND;
+        let progress = self.progress.borrow();
+        if progress.filled.contains(kind) {
+            let found = cache.get(&ObjectRef::new(name));
+            return found.map_or(
+                FoundClusterConnection::Missing,
+                FoundClusterConnection::Found,
+            );
+        }
+        let refused = progress.refused.get(kind).cloned();
+        refused.map_or(
+            FoundClusterConnection::NotListed,
+            FoundClusterConnection::Refused,
+        )
+    }
+
+    /// The fleets that refer to a connection in this namespace, or of the cluster.
     pub fn fleets_with_connection(
         &self,
-        namespace: &str,
-        name: &str,
+        connection: &ConnectionReference,
+        namespace: Option<&str>,
     ) -> Vec<ObjectRef<GuardedFleet>> {
         let refers = |fleet: &GuardedFleet| {
-            fleet.meta().namespace.as_deref() == Some(namespace)
-                && fleet.0.as_ref().is_ok_and(|fleet| {
-                    fleet
-                        .spec
-                        .connection_ref
-                        .as_ref()
-                        .is_some_and(|to| to.name == name)
-                })
+            let named = fleet.0.as_ref().ok();
+            let named = named.and_then(|fleet| fleet.spec.connection_ref.as_ref());
+            named == Some(connection)
+                && (namespace.is_none() || fleet.meta().namespace.as_deref() == namespace)
         };
         self.fleets
             .state_filter(refers)
@@ -221,6 +268,21 @@ impl Caches {
             .map(|fleet| ObjectRef::from_obj(fleet.as_ref()))
             .collect()
     }
+}
+
+/// The result of the search for a `ClusterTemporalConnection`.
+#[derive(Debug)]
+pub enum FoundClusterConnection {
+    /// It exists.
+    Found(Arc<GuardedClusterConnection>),
+    /// It does not exist.
+    Missing,
+    /// Not known: the API server has not answered yet.
+    NotListed,
+    /// Not known: the API server refuses to list them.
+    Refused(Refusal),
+    /// Not known: the operator was told not to read them.
+    Off,
 }
 
 /// The fleets whose workload an autoscaler scales: those that name it in a scaleTargetRef, and the
@@ -294,6 +356,7 @@ pub(crate) struct Filler {
     pub(crate) fleets: reflector::store::Writer<GuardedFleet>,
     pub(crate) deployments: Filling<Deployment>,
     pub(crate) connections: reflector::store::Writer<GuardedConnection>,
+    pub(crate) cluster_connections: reflector::store::Writer<GuardedClusterConnection>,
     pub(crate) autoscalers: reflector::store::Writer<HorizontalPodAutoscaler>,
     _pods: Filling<Pod>,
     progress: signal::Sender<Progress>,
@@ -305,17 +368,20 @@ impl Filler {
     pub(crate) fn new() -> (Caches, Self) {
         let (fleets, fleet_writer) = store();
         let (connections, connection_writer) = store();
+        let (cluster_connections, cluster_connection_writer) = store();
         let (deployments, deployment_filling) = indexed(owner_of);
         let (autoscalers, autoscaler_writer) = store();
         let (pods, pod_filling) = indexed(worker_of);
         let (progress, _) = signal::channel(Progress {
             access: WatchAccess::Granted,
             filled: KINDS.into_iter().collect(),
+            refused: BTreeMap::new(),
         });
         let by_hand = Self {
             fleets: fleet_writer,
             deployments: deployment_filling,
             connections: connection_writer,
+            cluster_connections: cluster_connection_writer,
             autoscalers: autoscaler_writer,
             _pods: pod_filling,
             progress: progress.clone(),
@@ -323,6 +389,7 @@ impl Filler {
         let caches = Caches {
             fleets,
             connections,
+            cluster_connections: Some(cluster_connections),
             deployments,
             pods,
             autoscalers,
@@ -337,6 +404,19 @@ impl Filler {
         let kinds = KINDS.into_iter().filter(|_| filled).collect();
         self.progress
             .send_modify(|progress| progress.filled = kinds);
+    }
+
+    /// Says that the connections of the cluster have been listed, or how the API server refuses it.
+    pub(crate) fn set_cluster_connections(&self, listed: Result<(), Refusal>) {
+        let kind = GuardedClusterConnection::KIND;
+        self.progress.send_modify(|progress| match listed {
+            Ok(()) => {
+                progress.filled.insert(kind);
+            }
+            Err(refusal) => {
+                progress.refused.insert(kind, refusal);
+            }
+        });
     }
 
     /// Sets whether the scope can be watched.

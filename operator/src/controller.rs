@@ -22,6 +22,9 @@ use crate::report::{Pass, Subject, log};
 pub use context::{Context, Shared};
 pub use errors::error_policy;
 
+/// How soon a fleet gets another pass whose connection has not been listed yet.
+const UNLISTED: Duration = Duration::from_secs(1);
+
 /// Runs one pass over one fleet, as soon as this process may write.
 ///
 /// # Errors
@@ -83,6 +86,10 @@ async fn pass(
         }
     };
     let fleet = &*fleet;
+    // What has not been listed yet is not missing: the fleet is told nothing, and stays as it is.
+    if observe::connection::is_pending(fleet, &context.caches) {
+        return Ok(Action::requeue(UNLISTED));
+    }
 
     // observe: reads caches and Secrets, and those Deployments that this process wrote and the
     // caches do not show.

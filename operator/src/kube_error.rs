@@ -70,17 +70,37 @@ pub fn describe_watch(error: &watcher::Error) -> String {
     }
 }
 
-/// Whether the API server refuses a watch: for lack of a right (403), or because it does not know
-/// the kind (404).
-pub fn is_refusal(error: &watcher::Error) -> bool {
-    let code = match error {
+/// The answer of an API server that refuses a watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// 403 for lack of a right, or 404 because it does not know the kind.
+    pub code: u16,
+    /// The answer in one line.
+    pub answer: String,
+}
+
+/// The refusal of a watch; `None` if it failed in another way.
+pub fn refusal(error: &watcher::Error) -> Option<Refusal> {
+    match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status.code,
-        _ => return false,
-    };
-    matches!(code, 403 | 404)
+        | watcher::Error::WatchError(status)
+            if matches!(status.code, 403 | 404) =>
+        {
+            Some(Refusal {
+                code: status.code,
+                answer: answered(status),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Whether the API server refuses a watch: for lack of a right (403), or because it does not know
+/// the kind (404).
+pub fn is_refusal(error: &watcher::Error) -> bool {
+    refusal(error).is_some()
 }
 
 /// Formats an answer of the API server.

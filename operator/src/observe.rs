@@ -32,6 +32,7 @@ use crate::caches::{self, Caches};
 use crate::clock::Moment;
 use crate::not_ready::NotReady;
 use crate::observe::connection::Usable;
+use crate::observe::connection::parts::{self, Namespaces};
 use crate::observe::pods::Pods;
 use crate::observe::secrets::Secrets;
 use crate::observe::targets::{ReadTarget, Target, Targets};
@@ -45,6 +46,8 @@ pub struct Sources<'a> {
     pub caches: &'a Caches,
     /// Secrets by name.
     pub secrets: &'a Secrets,
+    /// The operator's own namespace.
+    pub own_namespace: &'a str,
     /// Workloads that somebody else deploys.
     pub targets: &'a Targets,
     /// Temporal's numbers.
@@ -190,16 +193,17 @@ async fn resolve_connection(
     spec: &Connection,
     now: Time,
 ) -> (Result<Usable, NotReady>, Option<Duration>) {
-    let named = !spec.objects().is_empty();
-    let doubtful = named
+    let source = &fleet.connection;
+    let namespaces = Namespaces::of(source, &fleet.key.namespace, sources.own_namespace);
+    let objects = parts::objects(spec, &namespaces);
+    let doubtful = !objects.is_empty()
         && fleet.queues.iter().any(|queue| {
             let reading = sources.readers.reading(owner, &queue.name);
             reading.backlog_failure.is_some() || reading.workers_failure.is_some()
         });
     let secrets = sources.secrets;
-    let (namespace, source) = (&fleet.key.namespace, &fleet.connection);
-    let resolved = connection::resolve(secrets, namespace, source, spec, doubtful, now).await;
-    let due = secrets.due(namespace, spec, doubtful, now);
+    let resolved = connection::resolve(secrets, &namespaces, source, spec, doubtful, now).await;
+    let due = secrets.due(objects.keys(), doubtful, now);
     (resolved, due)
 }
 

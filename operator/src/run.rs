@@ -113,7 +113,9 @@ async fn work(parts: &Parts<'_>, leading: Leading, stop: &CancellationToken) -> 
     let mut controllers = JoinSet::new();
     let (everywhere, routes) = start_controllers(parts, &shared, stop, &mut controllers);
     let warning = settings.certificate_warning.into();
-    let connections = ConnectionReports::new(client.clone(), metrics.clone(), warning);
+    let own_namespace = settings.pod_namespace.clone();
+    let connections =
+        ConnectionReports::new(client.clone(), metrics.clone(), own_namespace, warning);
     let background = future::join4(
         background::requeue(&readers, requeued, &routes),
         background::prune_unused(&shared, &readers, &numbers),
@@ -156,7 +158,8 @@ fn start_controllers(
     let watched: Vec<_> = Scope::all(&settings.namespaces())
         .into_iter()
         .map(|scope| {
-            let (caches, watches) = scope::watch(client, &scope, shared);
+            let (caches, watches) =
+                scope::watch(client, &scope, shared, settings.cluster_connections);
             (scope, caches, watches)
         })
         .collect();
@@ -205,6 +208,7 @@ fn shared(
         readers: readers.clone(),
         scrapers: Scrapers::new(Arc::new(http), parts.clock, requeue.clone()),
         secrets: Secrets::new(client.clone()),
+        own_namespace: parts.settings.pod_namespace.clone(),
         targets: Targets::new(client.clone()),
         task_queue_owners: TaskQueueOwners::default(),
         writer: Writer::new(client.clone(), metrics.clone(), leading.clone()),

@@ -43,6 +43,18 @@ pub struct Settings {
     )]
     pub watch_namespaces: Vec<String>,
 
+    /// Whether fleets may refer to ClusterTemporalConnections. Needs get, list and watch on them in
+    /// the whole cluster.
+    #[arg(
+        long,
+        env = "TASKQUEUE_OPERATOR_CLUSTER_CONNECTIONS",
+        num_args = 0..=1,
+        default_value_t = true,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    pub cluster_connections: bool,
+
     /// The maximum number of calls per second to one Temporal namespace, over all fleets that use
     /// it.
     #[arg(
@@ -110,7 +122,8 @@ pub struct Settings {
     #[arg(long, env = "POD_NAME", default_value = "taskqueue-operator")]
     pub pod_name: String,
 
-    /// The operator's own namespace, where the leader lease is.
+    /// The operator's own namespace: that of the leader lease, and of the Secrets that
+    /// operatorCredentials of ClusterTemporalConnections name.
     #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
     pub pod_namespace: String,
 

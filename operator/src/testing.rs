@@ -22,6 +22,7 @@ use taskqueue_temporal::{
 
 use crate::caches::GuardedFleet;
 use crate::observe::connection::Usable;
+use crate::observe::connection::parts::Namespaces;
 use crate::observe::pods::Pods;
 use crate::observe::{Observed, ObservedQueue};
 
@@ -174,6 +175,14 @@ pub(crate) fn simple() -> Fleet {
     fleet(&json!([{"name": "a", "replicas": {"min": 1, "max": 5}}]))
 }
 
+/// The namespaces of a connection whose objects are all in one.
+pub(crate) fn in_one(namespace: &str) -> Namespaces {
+    Namespaces {
+        fleet: namespace.to_owned(),
+        operator_credentials: namespace.to_owned(),
+    }
+}
+
 /// The resolved connection of the fleets above.
 pub(crate) fn usable(fleet: &Fleet) -> Usable {
     let taskqueue_api::ConnectionSource::Inline(spec) = fleet.connection.clone() else {
@@ -186,6 +195,7 @@ pub(crate) fn usable(fleet: &Fleet) -> Usable {
     };
     Usable {
         spec: *spec,
+        namespaces: in_one("shop"),
         resolved: ResolvedConnection::new(fields).unwrap(),
     }
 }

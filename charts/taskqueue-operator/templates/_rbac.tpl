@@ -63,3 +63,17 @@
   resources: [events]
   verbs: [create, patch]
 {{- end -}}
+
+{{/* The operator's rights to what belongs to no namespace: rules of a ClusterRole. */}}
+{{- define "taskqueue-operator.clusterConnectionRules" -}}
+# The connections that cluster administrators write. get, list, watch: read and follow them. The
+# operator writes only their status.
+- apiGroups: [taskqueue.dev]
+  resources: [clustertemporalconnections]
+  verbs: [get, list, watch]
+# patch: whether a connection is valid, which fleets refer to it and when the operator's own
+# certificate expires, by server-side apply.
+- apiGroups: [taskqueue.dev]
+  resources: [clustertemporalconnections/status]
+  verbs: [patch]
+{{- end -}}

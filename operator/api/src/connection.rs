@@ -1,6 +1,7 @@
 //! `TemporalConnection`: where a Temporal server is and how to authenticate to it.
 //!
-//! A `TaskQueueWorker` may contain the same structure inline. Types and schema only, no I/O.
+//! A `TaskQueueWorker` may contain the same structure inline, and a `ClusterTemporalConnection`
+//! shares it between namespaces. Types and schema only, no I/O.
 #![allow(
     clippy::duplicated_attributes,
     reason = "the columns of kubectl get have the same type"
@@ -50,6 +51,22 @@ pub(crate) const PROXY_ADDRESS_MESSAGE: &str =
     "the address of a proxy must be host:port without a scheme, such as proxy.example.com:3128";
 /// The message for two sources of the certificate authority.
 pub(crate) const CA_MESSAGE: &str = "set caSecretRef or caConfigMapRef, not both";
+/// The message for two client certificates.
+pub(crate) const CLIENT_CERTIFICATE_MESSAGE: &str =
+    "set clientCertificateSecretRef or clientCertificateFiles, not both";
+/// The message for the path of a file that is none.
+pub(crate) const FILE_PATH_MESSAGE: &str =
+    "the path of a file must be absolute, such as /run/spiffe/svid.pem";
+/// The message for a client certificate that the operator cannot read.
+pub(crate) const FILES_MESSAGE: &str = "clientCertificateFiles needs operatorCredentials: the \
+     operator cannot read files in pods; name a certificate for the operator itself in \
+     operatorCredentials.clientCertificateSecretRef, or set operatorCredentials: {} if it needs \
+     none";
+/// The message for the operator's own credentials without TLS.
+pub(crate) const OPERATOR_CREDENTIALS_MESSAGE: &str = "operatorCredentials needs tls: without it \
+     there is no client certificate, and the API key would be sent unencrypted; add tls: {} to \
+     use TLS with the public certificate authorities";
+const FILE_PATH_RULE: &str = "self.startsWith('/') && !self.endsWith('/')";
 const SERVER_NAME_RULE: &str = "self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')";
 
 /// How to reach a Temporal server and one Temporal namespace in it.
@@ -113,7 +130,16 @@ const SERVER_NAME_RULE: &str = "self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-
     validation = Rule::new("!has(self.apiKeySecretRef) || has(self.tls)")
         .message("apiKeySecretRef needs tls: without it the API key would be sent unencrypted; \
                   add tls: {} to use TLS with the public certificate authorities")
-        .field_path(".apiKeySecretRef")
+        .field_path(".apiKeySecretRef"),
+    validation = Rule::new("!has(self.operatorCredentials) || has(self.tls) || \
+                            !(has(self.operatorCredentials.apiKeySecretRef) || \
+                            has(self.operatorCredentials.clientCertificateSecretRef))")
+        .message(OPERATOR_CREDENTIALS_MESSAGE)
+        .field_path(".operatorCredentials"),
+    validation = Rule::new("has(self.operatorCredentials) || !has(self.tls) || \
+                            !has(self.tls.clientCertificateFiles)")
+        .message(FILES_MESSAGE)
+        .field_path(".tls.clientCertificateFiles")
 )]
 pub struct TemporalConnectionSpec {
     /// The address of Temporal's frontend, as host:port, without a scheme. An IPv6 address is in
@@ -134,8 +160,8 @@ pub struct TemporalConnectionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSpec>,
 
-    /// The API key for Temporal (Temporal Cloud, or a server with an authorizer), from a Secret of
-    /// this Kubernetes namespace. Needs tls. Default: no API key.
+    /// The API key for Temporal (Temporal Cloud, or a server with an authorizer), from a Secret in
+    /// the fleet's Kubernetes namespace. Needs tls. Default: no API key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_secret_ref: Option<SecretKeyReference>,
 
@@ -143,6 +169,14 @@ pub struct TemporalConnectionSpec {
     /// uses it by itself; docs/connections.md says what workers do. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxySpec>,
+
+    /// What the operator itself presents to Temporal, in place of apiKeySecretRef and
+    /// tls.clientCertificateSecretRef. Those are then for the workers alone, and the operator does
+    /// not read them. An empty value, {}, means that the operator presents nothing. Its Secrets are
+    /// in the namespace of the fleet; those of a ClusterTemporalConnection are in the namespace of
+    /// the operator. Default: the operator presents what the workers do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator_credentials: Option<OperatorCredentialsSpec>,
 }
 
 /// What the operator found about a connection. It does not say whether Temporal answers: the fleets
@@ -165,6 +199,7 @@ pub struct TemporalConnectionStatus {
     pub fleet_count: u32,
 
     /// The names of the fleets that refer to the connection, in alphabetical order: the first 10.
+    /// Of a ClusterTemporalConnection: namespace/name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub fleets: Vec<String>,
@@ -202,7 +237,11 @@ pub struct CertificateStatus {
 #[x_kube(
     validation = Rule::new("!has(self.caConfigMapRef) || !has(self.caSecretRef)")
         .message(CA_MESSAGE)
-        .field_path(".caConfigMapRef")
+        .field_path(".caConfigMapRef"),
+    validation = Rule::new("!has(self.clientCertificateFiles) || \
+                            !has(self.clientCertificateSecretRef)")
+        .message(CLIENT_CERTIFICATE_MESSAGE)
+        .field_path(".clientCertificateFiles")
 )]
 pub struct TlsSpec {
     /// The name that the server's certificate must have, if it differs from the host in address. At
@@ -215,19 +254,58 @@ pub struct TlsSpec {
     ))]
     pub server_name: Option<String>,
 
-    /// The certificate authority that signed the server's certificate (PEM), from a Secret of this
-    /// Kubernetes namespace. Excludes caConfigMapRef. Default: the public certificate authorities.
+    /// The certificate authority that signed the server's certificate (PEM), from a Secret in the
+    /// fleet's Kubernetes namespace. Excludes caConfigMapRef. Default: the public certificate
+    /// authorities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<CaSecretReference>,
 
-    /// The certificate authority that signed the server's certificate (PEM), from a ConfigMap of
-    /// this Kubernetes namespace, such as a bundle of trust-manager. Excludes caSecretRef. Default:
-    /// none.
+    /// The certificate authority that signed the server's certificate (PEM), from a ConfigMap in
+    /// the fleet's Kubernetes namespace, such as a bundle of trust-manager. Excludes caSecretRef.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_config_map_ref: Option<CaConfigMapReference>,
 
     /// The client certificate and its private key (mTLS): a Secret of type kubernetes.io/tls in
-    /// this Kubernetes namespace, with the keys tls.crt and tls.key. Default: none.
+    /// the fleet's Kubernetes namespace, with the keys tls.crt and tls.key. Excludes
+    /// clientCertificateFiles. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate_secret_ref: Option<LocalReference>,
+
+    /// The client certificate and its private key as files in the container worker, which something
+    /// else puts there, such as a CSI driver or an init container. Excludes
+    /// clientCertificateSecretRef. Needs operatorCredentials, because the operator cannot read
+    /// files in pods. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate_files: Option<ClientCertificateFiles>,
+}
+
+/// A client certificate in files of the container worker.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientCertificateFiles {
+    /// The absolute path of the certificate, PEM, with its intermediates after it. At most 1024
+    /// characters. Required.
+    #[schemars(length(min = 2, max = 1024))]
+    #[x_kube(validation = (FILE_PATH_RULE, FILE_PATH_MESSAGE))]
+    pub certificate: String,
+
+    /// The absolute path of its private key, PEM. At most 1024 characters. Required.
+    #[schemars(length(min = 2, max = 1024))]
+    #[x_kube(validation = (FILE_PATH_RULE, FILE_PATH_MESSAGE))]
+    pub private_key: String,
+}
+
+/// What the operator itself presents to Temporal. Every part is optional.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct OperatorCredentialsSpec {
+    /// The API key of the operator. Needs tls. Default: no API key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key_secret_ref: Option<SecretKeyReference>,
+
+    /// The client certificate of the operator and its private key (mTLS): a Secret of type
+    /// kubernetes.io/tls, with the keys tls.crt and tls.key. Needs tls. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate_secret_ref: Option<LocalReference>,
 }
@@ -243,7 +321,7 @@ pub struct ProxySpec {
     pub address: String,
 
     /// The user name and the password for the proxy: a Secret of type kubernetes.io/basic-auth in
-    /// this Kubernetes namespace, with the keys username and password. Default: none.
+    /// the fleet's Kubernetes namespace, with the keys username and password. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<LocalReference>,
 
@@ -262,11 +340,11 @@ pub struct ProxySpec {
     pub no_proxy: Vec<String>,
 }
 
-/// An object of the same Kubernetes namespace, by name.
+/// An object, by name. The field says in which namespace it is.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalReference {
-    /// The name of the object, in this Kubernetes namespace. Required.
+    /// The name of the object. Required.
     #[schemars(
         length(min = 1, max = 253),
         regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
@@ -274,11 +352,11 @@ pub struct LocalReference {
     pub name: String,
 }
 
-/// A certificate authority in a Secret of the same Kubernetes namespace.
+/// A certificate authority in a Secret of the fleet's Kubernetes namespace.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct CaSecretReference {
-    /// The name of the Secret, in this Kubernetes namespace. Required.
+    /// The name of the Secret. Required.
     #[schemars(
         length(min = 1, max = 253),
         regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
@@ -291,11 +369,11 @@ pub struct CaSecretReference {
     pub key: String,
 }
 
-/// A certificate authority in a ConfigMap of the same Kubernetes namespace.
+/// A certificate authority in a ConfigMap of the fleet's Kubernetes namespace.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct CaConfigMapReference {
-    /// The name of the ConfigMap, in this Kubernetes namespace. Required.
+    /// The name of the ConfigMap. Required.
     #[schemars(
         length(min = 1, max = 253),
         regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
@@ -308,11 +386,11 @@ pub struct CaConfigMapReference {
     pub key: String,
 }
 
-/// One key of a Secret of the same Kubernetes namespace.
+/// One key of a Secret. The field says in which namespace it is.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyReference {
-    /// The name of the Secret, in this Kubernetes namespace. Required.
+    /// The name of the Secret. Required.
     #[schemars(
         length(min = 1, max = 253),
         regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use taskqueue_scaling::{Policy, TaskType};
 
+use crate::cluster_connection::ConnectionReference;
 use crate::connection::host_port;
 use crate::duration::DurationString;
 use crate::schedule::{self, Window};
@@ -82,8 +83,8 @@ pub struct FleetKey {
 pub enum ConnectionSource {
     /// In the `TaskQueueWorker` itself.
     Inline(Box<Connection>),
-    /// In the `TemporalConnection` of this name, in the namespace of the fleet.
-    Reference(String),
+    /// In the object that the fleet refers to.
+    Reference(ConnectionReference),
 }
 
 /// How to reach Temporal, checked. Names Secrets and ConfigMaps, but does not contain their values.
@@ -99,6 +100,17 @@ pub struct Connection {
     pub api_key: Option<SecretKey>,
     /// The HTTP proxy before Temporal; `None` also if the address is excluded from it.
     pub proxy: Option<Proxy>,
+    /// What the operator presents; `None` = what the workers do. Only with TLS, unless empty.
+    pub operator_credentials: Option<OperatorCredentials>,
+}
+
+/// What the operator itself presents to Temporal. The workers get nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct OperatorCredentials {
+    /// The client certificate: a Secret with `tls.crt` and `tls.key`.
+    pub client_certificate: Option<String>,
+    /// The API key.
+    pub api_key: Option<SecretKey>,
 }
 
 /// An HTTP proxy that connects to Temporal.
@@ -117,8 +129,23 @@ pub struct Tls {
     pub server_name: Option<String>,
     /// The CA certificates; `None` = the public ones.
     pub ca: Option<ObjectKey>,
-    /// The client certificate: a Secret with `tls.crt` and `tls.key`.
-    pub client_certificate: Option<String>,
+    /// The client certificate of the workers.
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// Where workers find their client certificate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClientCertificate {
+    /// In the Secret of this name, with `tls.crt` and `tls.key`.
+    Secret(String),
+    /// In files that something else puts into the container `worker`. Only if the connection has
+    /// `operator_credentials`.
+    Files {
+        /// The absolute path of the certificate.
+        certificate: String,
+        /// The absolute path of its private key.
+        private_key: String,
+    },
 }
 
 /// The kinds of objects that hold parts of a connection.
@@ -160,7 +187,7 @@ pub struct ObjectKey {
     pub key: String,
 }
 
-/// One key of a Secret in the namespace of the fleet.
+/// One key of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SecretKey {
     /// The name of the Secret.
@@ -175,32 +202,38 @@ impl Connection {
         host_port(&self.address)
     }
 
-    /// Every Secret and ConfigMap that the connection names, with the keys that it needs from it.
-    pub fn objects(&self) -> BTreeMap<(ObjectKind, &str), BTreeSet<&str>> {
-        let mut objects: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
-        let tls = self.tls.as_ref();
-        if let Some(ca) = tls.and_then(|tls| tls.ca.as_ref()) {
-            let object = (ca.kind, ca.name.as_str());
-            objects.entry(object).or_default().insert(&ca.key);
+    /// The Secret with the client certificate that the operator presents, if it does.
+    pub fn operator_client_certificate(&self) -> Option<&str> {
+        if let Some(own) = &self.operator_credentials {
+            return own.client_certificate.as_deref();
         }
-        if let Some(SecretKey { secret, key }) = &self.api_key {
-            let object = (ObjectKind::Secret, secret.as_str());
-            objects.entry(object).or_default().insert(key);
+        match self.tls.as_ref()?.client_certificate.as_ref()? {
+            ClientCertificate::Secret(secret) => Some(secret),
+            ClientCertificate::Files { .. } => None,
         }
-        if let Some(secret) = tls.and_then(|tls| tls.client_certificate.as_deref()) {
-            objects
-                .entry((ObjectKind::Secret, secret))
-                .or_default()
-                .extend([TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY]);
+    }
+
+    /// The API key that the operator presents, if it does.
+    pub fn operator_api_key(&self) -> Option<&SecretKey> {
+        match &self.operator_credentials {
+            Some(own) => own.api_key.as_ref(),
+            None => self.api_key.as_ref(),
         }
-        let proxy = self.proxy.as_ref();
-        if let Some(secret) = proxy.and_then(|proxy| proxy.credentials.as_deref()) {
-            objects
-                .entry((ObjectKind::Secret, secret))
-                .or_default()
-                .extend([USERNAME_KEY, PASSWORD_KEY]);
+    }
+
+    /// The connection without the Secrets and ConfigMaps in the namespace of a fleet: what of a
+    /// `ClusterTemporalConnection` is the same for all fleets.
+    #[must_use]
+    pub fn without_objects_of_fleets(mut self) -> Self {
+        if let Some(tls) = &mut self.tls {
+            (tls.ca, tls.client_certificate) = (None, None);
         }
-        objects
+        if let Some(proxy) = &mut self.proxy {
+            proxy.credentials = None;
+        }
+        self.api_key = None;
+        self.operator_credentials.get_or_insert_default();
+        self
     }
 }
 

@@ -3,6 +3,7 @@
 //! Everything here is pure: no I/O, no clock. `validate` parses a resource into a [`Fleet`] that
 //! cannot be invalid, and `render` turns that into Kubernetes objects and never fails.
 
+pub mod cluster_connection;
 pub mod connection;
 mod crd;
 pub mod cron;
@@ -20,6 +21,9 @@ pub mod validate;
 pub mod well_known;
 pub mod worker;
 
+pub use cluster_connection::{
+    ClusterTemporalConnection, ClusterTemporalConnectionSpec, ConnectionKind, ConnectionReference,
+};
 pub use connection::{TemporalConnection, TemporalConnectionSpec, TemporalConnectionStatus};
 pub use crd::{PrintError, crd_files, crds, crds_yaml};
 pub use duration::DurationString;

@@ -136,12 +136,15 @@ reasons! {
     /// Ready is false: a ConfigMap that the connection names has invalid content; the message says
     /// what is wrong.
     ConfigMapInvalid,
-    /// Ready is false: the TemporalConnection that connectionRef names does not exist.
+    /// Ready is false: the connection that connectionRef names does not exist.
     ConnectionNotFound,
-    /// Ready is false: the TemporalConnection that connectionRef names is invalid.
+    /// Ready is false: the connection that connectionRef names is invalid.
     ConnectionInvalid,
-    /// Ready of a TemporalConnection: it is valid, and so is what it names; whether Temporal
-    /// answers is in ScalingActive of its fleets.
+    /// Ready is false: the ClusterTemporalConnection that connectionRef names does not list the
+    /// namespace of the fleet; the workers stay as they are.
+    ConnectionNotAllowed,
+    /// Ready of a connection: it is valid, and so is what the operator reads of it; whether
+    /// Temporal answers is in ScalingActive of its fleets.
     ConnectionValid,
     /// Ready is false: for a minute Temporal has not answered over the new connection; the workers
     /// keep their current one.

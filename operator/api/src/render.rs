@@ -23,8 +23,8 @@ use k8s_openapi::{
 use kube::Resource;
 
 use crate::fleet::{
-    Connection, DisruptionBudget, Fleet, FleetKey, ObjectKind, PASSWORD_KEY, Queue, Strategy,
-    TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY, USERNAME_KEY, is_zero,
+    ClientCertificate, Connection, DisruptionBudget, Fleet, FleetKey, ObjectKind, PASSWORD_KEY,
+    Queue, Strategy, TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY, USERNAME_KEY, is_zero,
 };
 use crate::well_known;
 use crate::worker::TaskQueueWorker;
@@ -280,15 +280,18 @@ fn injected_env(fleet: &Fleet, queue: &Queue, connection: &Connection) -> Vec<En
                 &tls_file(CA_FILE),
             ));
         }
-        if tls.client_certificate.is_some() {
-            env.push(variable(
-                well_known::TLS_CLIENT_CERT_PATH,
-                &tls_file(TLS_CERTIFICATE_KEY),
-            ));
-            env.push(variable(
-                well_known::TLS_CLIENT_KEY_PATH,
-                &tls_file(TLS_PRIVATE_KEY_KEY),
-            ));
+        if let Some(client) = &tls.client_certificate {
+            let (certificate, private_key) = match client {
+                ClientCertificate::Secret(_) => {
+                    (tls_file(TLS_CERTIFICATE_KEY), tls_file(TLS_PRIVATE_KEY_KEY))
+                }
+                ClientCertificate::Files {
+                    certificate,
+                    private_key,
+                } => (certificate.clone(), private_key.clone()),
+            };
+            env.push(variable(well_known::TLS_CLIENT_CERT_PATH, &certificate));
+            env.push(variable(well_known::TLS_CLIENT_KEY_PATH, &private_key));
         }
     }
     if let Some(api_key) = &connection.api_key {
@@ -354,7 +357,7 @@ fn files(connection: &Connection) -> Vec<(&'static str, Volume)> {
         if let Some(ca) = &tls.ca {
             certificates.push(projection(ca.kind, &ca.name, &[(&ca.key, CA_FILE)]));
         }
-        if let Some(secret) = &tls.client_certificate {
+        if let Some(ClientCertificate::Secret(secret)) = &tls.client_certificate {
             let keys = [TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY];
             let files = keys.map(|key| (key, key));
             certificates.push(projection(ObjectKind::Secret, secret, &files));

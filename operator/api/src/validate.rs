@@ -194,7 +194,7 @@ fn source(spec: &TaskQueueWorkerSpec, findings: &mut Findings) -> Option<Connect
                 None
             }
         },
-        (None, Some(reference)) => Some(ConnectionSource::Reference(reference.name.clone())),
+        (None, Some(reference)) => Some(ConnectionSource::Reference(reference.clone())),
         (Some(_), Some(_)) | (None, None) => {
             findings.add(
                 "spec.connection",

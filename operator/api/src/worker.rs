@@ -13,7 +13,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::connection::{LocalReference, TemporalConnectionSpec};
+use crate::cluster_connection::ConnectionReference;
+use crate::connection::TemporalConnectionSpec;
 use crate::deployment::DeploymentSettingsSpec;
 use crate::duration::{DurationRange, DurationString};
 use crate::scaling::ScalingSpec;
@@ -140,10 +141,11 @@ pub struct TaskQueueWorkerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<TemporalConnectionSpec>,
 
-    /// A TemporalConnection of this Kubernetes namespace, which several fleets can share. Exactly
-    /// one of connection and connectionRef must be set.
+    /// A TemporalConnection of this Kubernetes namespace, which several fleets can share, or a
+    /// ClusterTemporalConnection, for fleets of several namespaces. Exactly one of connection and
+    /// connectionRef must be set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connection_ref: Option<LocalReference>,
+    pub connection_ref: Option<ConnectionReference>,
 
     /// The pods of the workers, as in a Deployment. One container must be named worker: it receives
     /// the connection and the task queue as environment variables (TEMPORAL_ADDRESS,

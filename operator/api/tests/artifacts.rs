@@ -9,7 +9,8 @@ use std::{
 
 use serde_json::Value;
 use taskqueue_api::{
-    ConnectionSource, TaskQueueWorker, TemporalConnection, crd_files, crds, validate,
+    ClusterTemporalConnection, ConnectionKind, ConnectionSource, TaskQueueWorker,
+    TemporalConnection, crd_files, crds, validate,
 };
 
 /// The size that a client-side `kubectl apply` can store in its annotation.
@@ -226,7 +227,12 @@ fn every_example_is_accepted() {
     for (name, text) in examples.chain([quickstart]) {
         let documents = text.split("\n---\n");
         for document in documents.filter(|document| document.contains("taskqueue.dev/")) {
-            if document.contains("kind: TemporalConnection") {
+            if document.contains("\nkind: ClusterTemporalConnection") {
+                let connection: ClusterTemporalConnection = read(document);
+                validate::connection(&connection.spec.connection, "spec").unwrap();
+                continue;
+            }
+            if document.contains("\nkind: TemporalConnection") {
                 let connection: TemporalConnection = read(document);
                 validate::connection(&connection.spec, "spec").unwrap();
                 continue;
@@ -235,23 +241,29 @@ fn every_example_is_accepted() {
             worker.metadata.uid = Some("uid".to_owned());
             let fleet = taskqueue_api::validate(&worker)
                 .unwrap_or_else(|invalid| panic!("{name}: {invalid:?}"));
-            let shared = matches!(fleet.connection, ConnectionSource::Reference(_));
+            let shared = match &fleet.connection {
+                ConnectionSource::Inline(_) => None,
+                ConnectionSource::Reference(to) => Some(to.kind),
+            };
             fleets.push((name.clone(), fleet.key.name, fleet.queues.len(), shared));
         }
     }
+    let in_namespace = Some(ConnectionKind::TemporalConnection);
+    let of_cluster = Some(ConnectionKind::ClusterTemporalConnection);
     let expected = [
-        ("ca-bundle.yaml", "wishlists", 1, true),
-        ("connection.yaml", "carts", 1, true),
-        ("connection.yaml", "reviews", 1, true),
-        ("long-tasks.yaml", "rendering", 1, false),
-        ("minimal.yaml", "hello", 1, false),
-        ("orders.yaml", "orders", 4, false),
-        ("proxy.yaml", "returns", 1, true),
-        ("scale-target.yaml", "existing", 2, false),
-        ("schedule.yaml", "office", 2, false),
-        ("templates.yaml", "media", 2, false),
-        ("tls-api-key.yaml", "invoices", 1, false),
-        ("quickstart.yaml", "hello", 1, true),
+        ("ca-bundle.yaml", "wishlists", 1, in_namespace),
+        ("cluster-connection.yaml", "returns", 1, of_cluster),
+        ("connection.yaml", "carts", 1, in_namespace),
+        ("connection.yaml", "reviews", 1, in_namespace),
+        ("long-tasks.yaml", "rendering", 1, None),
+        ("minimal.yaml", "hello", 1, None),
+        ("orders.yaml", "orders", 4, None),
+        ("proxy.yaml", "returns", 1, in_namespace),
+        ("scale-target.yaml", "existing", 2, None),
+        ("schedule.yaml", "office", 2, None),
+        ("templates.yaml", "media", 2, None),
+        ("tls-api-key.yaml", "invoices", 1, None),
+        ("quickstart.yaml", "hello", 1, in_namespace),
     ];
     let expected = expected
         .map(|(file, name, queues, shared)| (file.to_owned(), name.to_owned(), queues, shared));

@@ -1,7 +1,9 @@
 //! Compares what the API server must refuse with what the operator itself refuses. No I/O.
 
-use taskqueue_api::{TaskQueueWorker, TemporalConnection, validate};
-use taskqueue_testkit::malformed::{malformed, well_formed, well_formed_connection};
+use taskqueue_api::{ClusterTemporalConnection, TaskQueueWorker, TemporalConnection, validate};
+use taskqueue_testkit::malformed::{
+    malformed, well_formed, well_formed_cluster_connection, well_formed_connection,
+};
 
 #[test]
 fn each_malformed_resource_differs_from_an_accepted_one() {
@@ -9,14 +11,12 @@ fn each_malformed_resource_differs_from_an_accepted_one() {
     worker.metadata.uid = Some("uid".to_owned());
     validate(&worker).unwrap();
     let _: TemporalConnection = serde_json::from_value(well_formed_connection()).unwrap();
+    let of_cluster = well_formed_cluster_connection();
+    let _: ClusterTemporalConnection = serde_json::from_value(of_cluster.clone()).unwrap();
     for malformed in malformed() {
-        assert_ne!(malformed.resource, well_formed(), "{}", malformed.mistake);
-        assert_ne!(
-            malformed.resource,
-            well_formed_connection(),
-            "{}",
-            malformed.mistake
-        );
+        for good in [well_formed(), well_formed_connection(), of_cluster.clone()] {
+            assert_ne!(malformed.resource, good, "{}", malformed.mistake);
+        }
     }
 }
 

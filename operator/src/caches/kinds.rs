@@ -8,12 +8,14 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Resource;
 use kube::core::DeserializeGuard;
 use serde::de::DeserializeOwned;
-use taskqueue_api::{TaskQueueWorker, TemporalConnection};
+use taskqueue_api::{ClusterTemporalConnection, TaskQueueWorker, TemporalConnection};
 
 /// A watched fleet. A malformed one is a value, so that it cannot stop the watch.
 pub type GuardedFleet = DeserializeGuard<TaskQueueWorker>;
 /// A watched connection, or why it is malformed.
 pub type GuardedConnection = DeserializeGuard<TemporalConnection>;
+/// A watched connection of the cluster, or why it is malformed.
+pub type GuardedClusterConnection = DeserializeGuard<ClusterTemporalConnection>;
 
 /// A kind of which the caches hold objects.
 pub(super) trait Watched:
@@ -29,6 +31,10 @@ impl Watched for GuardedFleet {
 
 impl Watched for GuardedConnection {
     const KIND: &'static str = "TemporalConnection";
+}
+
+impl Watched for GuardedClusterConnection {
+    const KIND: &'static str = "ClusterTemporalConnection";
 }
 
 impl Watched for Deployment {

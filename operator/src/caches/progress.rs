@@ -1,8 +1,9 @@
 //! How far the caches of a scope are filled, and whether they can be. Plain data.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::caches::kinds::KINDS;
+use crate::kube_error::Refusal;
 
 /// Whether a scope can be watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Progress {
     pub access: WatchAccess,
     /// The kinds whose cache has been filled.
     pub(super) filled: BTreeSet<&'static str>,
+    /// The kinds that the API server refuses to list, with its last answer.
+    pub(super) refused: BTreeMap<&'static str, Refusal>,
 }
 
 impl Progress {
@@ -32,6 +35,7 @@ impl Progress {
                 "checking whether the resources can be watched".to_owned(),
             ),
             filled: BTreeSet::new(),
+            refused: BTreeMap::new(),
         }
     }
 

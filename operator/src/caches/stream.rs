@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use crate::caches::kinds::Watched;
 use crate::caches::progress::Progress;
-use crate::kube_error::{describe_watch, is_refusal};
+use crate::kube_error::{describe_watch, is_refusal, refusal};
 use crate::metrics::Metrics;
 
 /// A stream of touched objects that keeps their cache filled while it is polled. Failures do not
@@ -41,8 +41,8 @@ where
         .boxed()
 }
 
-/// Records when a cache has been filled, by when the events have passed the reflector. Counts and
-/// logs failures; a refusal that repeats is no news.
+/// Records when a cache has been filled, by when the events have passed the reflector, and whether
+/// the API server refuses to fill it. Counts and logs failures; a refusal that repeats is no news.
 fn recorded<K>(
     metrics: &Metrics,
     progress: &signal::Sender<Progress>,
@@ -57,7 +57,10 @@ where
         Ok(Event::Init | Event::InitApply(_)) => {}
         Ok(Event::InitDone) => {
             refused = None;
-            progress.send_if_modified(|progress| progress.filled.insert(K::KIND));
+            progress.send_if_modified(|progress| {
+                let refused = progress.refused.remove(K::KIND).is_some();
+                progress.filled.insert(K::KIND) || refused
+            });
         }
         Ok(Event::Apply(_) | Event::Delete(_)) => refused = None,
         Err(error) => {
@@ -68,7 +71,14 @@ where
             } else {
                 warn!(kind = K::KIND, error = text, "a watch failed; retrying");
             }
-            refused = is_refusal(error).then_some(text);
+            let refusal = refusal(error);
+            refused = refusal.is_some().then_some(text);
+            if let Some(refusal) = refusal {
+                progress.send_if_modified(|progress| {
+                    let before = progress.refused.insert(K::KIND, refusal.clone());
+                    before.as_ref() != Some(&refusal)
+                });
+            }
         }
     })
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
+use taskqueue_api::ConnectionKind;
 
 use super::*;
 use crate::clock::Clock;
-use crate::testing::{ApiRequest, api, resource};
+use crate::testing::{ApiRequest, api, failure, resource};
 
 #[test]
 fn an_empty_list_of_namespaces_means_all_and_duplicates_count_once() {
@@ -113,7 +114,7 @@ async fn malformed_objects_are_kept_as_malformed_and_stop_neither_list_nor_watch
         }
     });
     let metrics = Metrics::new(Clock::start()).unwrap();
-    let (caches, watches) = watch(&client, &Scope::Cluster, &metrics, |_| {});
+    let (caches, watches) = watch(&client, &Scope::Cluster, &metrics, true, |_| {});
     let expected = WHAT_IS_KEPT.map(|(name, readable)| (name.to_owned(), readable));
     assert_eq!(kept(&caches.fleets, watches.fleets).await, expected);
     assert_eq!(
@@ -128,11 +129,121 @@ async fn malformed_objects_are_kept_as_malformed_and_stop_neither_list_nor_watch
     assert_eq!(failed, Vec::<&str>::new());
 }
 
+/// An API server with one connection of the cluster, unless it answers with another code.
+fn with_cluster_connection(code: u16) -> kube::Client {
+    let (client, _) = api(move |request| {
+        if code != 200 {
+            return (code, failure(code, "", "no"));
+        }
+        if request.line.contains("watch=true") {
+            return (200, Value::String(String::new()));
+        }
+        let listed = json!({
+            "apiVersion": "taskqueue.dev/v1alpha1", "kind": "ClusterTemporalConnection",
+            "metadata": {"name": "production", "resourceVersion": "50"},
+            "spec": {"namespaces": ["shop"], "address": "temporal:7233"},
+        });
+        let list = json!({
+            "apiVersion": "taskqueue.dev/v1alpha1", "kind": "List",
+            "metadata": {"resourceVersion": "50"}, "items": [listed],
+        });
+        (200, list)
+    });
+    client
+}
+
+/// What is known of the connections `production` and `other`, before and after the first answer of
+/// the API server.
+async fn found(scope: Scope, code: u16, wanted: bool) -> [String; 3] {
+    let client = with_cluster_connection(code);
+    let metrics = Metrics::new(Clock::start()).unwrap();
+    let (caches, mut watches) = watch(&client, &scope, &metrics, wanted, |_| {});
+    let word = |name| {
+        let found = format!("{:?}", caches.cluster_connection(name));
+        let end = found.find(|c: char| !c.is_alphabetic());
+        found[..end.unwrap_or(found.len())].to_owned()
+    };
+    let before = word("production");
+    let mut progress = caches.progress();
+    let answered = async {
+        tokio::select! {
+            _ = progress.changed() => {}
+            () = async { while watches.cluster_connections.next().await.is_some() {} } => {}
+        }
+    };
+    if wanted {
+        answered.await;
+    }
+    [before, word("production"), word("other")]
+}
+
+#[tokio::test]
+async fn a_connection_of_the_cluster_is_missing_only_after_they_have_been_listed() {
+    for scope in [Scope::Cluster, Scope::Namespace("shop".to_owned())] {
+        let told = found(scope.clone(), 200, true).await;
+        assert_eq!(told, ["NotListed", "Found", "Missing"]);
+        for code in [403, 404] {
+            let told = found(scope.clone(), code, true).await;
+            assert_eq!(told, ["NotListed", "Refused", "Refused"], "{code}");
+        }
+        let told = found(scope, 200, false).await;
+        assert_eq!(told, ["Off", "Off", "Off"]);
+    }
+}
+
+/// Without the CRD or the right, everything else is ready.
+#[tokio::test]
+async fn nothing_waits_for_the_connections_of_the_cluster() {
+    let (caches, mut filler) = Filler::new();
+    let refusal = Refusal {
+        code: 404,
+        answer: "no".to_owned(),
+    };
+    filler.set_cluster_connections(Err(refusal));
+    assert!(caches.are_filled() && caches.are_settled());
+    let refers = |to: Value, name: &str| {
+        let mut fleet = named(fleet(), name);
+        let spec = fleet["spec"].as_object_mut().unwrap();
+        spec.remove("connection");
+        spec.insert("connectionRef".to_owned(), to);
+        Event::Apply(serde_json::from_value(fleet).unwrap())
+    };
+    let of_cluster = json!({"kind": "ClusterTemporalConnection", "name": "shared"});
+    for event in [
+        refers(json!({"name": "shared"}), "by-default"),
+        refers(
+            json!({"kind": "TemporalConnection", "name": "shared"}),
+            "by-kind",
+        ),
+        refers(of_cluster, "of-cluster"),
+    ] {
+        filler.fleets.apply_watcher_event(&event);
+    }
+    let referring = |kind, namespace| {
+        let name = "shared".to_owned();
+        let fleets = caches.fleets_with_connection(&ConnectionReference { kind, name }, namespace);
+        let mut names: Vec<String> = fleets.into_iter().map(|fleet| fleet.name).collect();
+        names.sort();
+        names
+    };
+    let nobody = Vec::<String>::new();
+    let of_namespace = ConnectionKind::TemporalConnection;
+    assert_eq!(
+        referring(of_namespace, Some("shop")),
+        ["by-default", "by-kind"]
+    );
+    assert_eq!(referring(of_namespace, Some("billing")), nobody);
+    assert_eq!(
+        referring(ConnectionKind::ClusterTemporalConnection, None),
+        ["of-cluster"]
+    );
+}
+
 #[tokio::test]
 async fn a_watch_lasts_twenty_seconds_so_that_one_that_hangs_is_noticed() {
     let (client, log) = api(|request| server(request, &fleet(), &newer_fleet()));
     let metrics = Metrics::new(Clock::start()).unwrap();
-    let (caches, watches) = watch(&client, &Scope::Cluster, &metrics, |_| {});
+    let (caches, watches) = watch(&client, &Scope::Cluster, &metrics, true, |_| {});
     kept(&caches.fleets, watches.fleets).await;
     let lines = log.lines();
     let request = lines.iter().find(|line| line.contains("watch=true"));
@@ -181,7 +292,7 @@ async fn how_a_worker_ended_is_kept_although_its_pod_is_gone() {
         (200, list)
     });
     let metrics = Metrics::new(Clock::start()).unwrap();
-    let (caches, mut watches) = watch(&client, &Scope::Cluster, &metrics, |_| {});
+    let (caches, mut watches) = watch(&client, &Scope::Cluster, &metrics, true, |_| {});
     let seen = watches.pods.next().await.unwrap().unwrap();
     let spec = json!({
         "terminationGracePeriodSeconds": 75,

@@ -11,11 +11,11 @@ use clap::Args;
 use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use taskqueue_api::connection::LocalReference;
 use taskqueue_api::scaling::ScalingSpec;
 use taskqueue_api::worker::{DrainSpec, QueueSpec, ReplicasSpec};
 use taskqueue_api::{
-    DurationString, Invalid, Queue, TaskQueueWorker, TaskQueueWorkerSpec, validate,
+    ConnectionKind, ConnectionReference, DurationString, Invalid, Queue, TaskQueueWorker,
+    TaskQueueWorkerSpec, validate,
 };
 use taskqueue_scaling::Mode;
 use taskqueue_simulation::{Comparison, Millis, Scenario, Setup, Trace, compare_with, svg};
@@ -295,7 +295,8 @@ fn whole(bare: Bare) -> TaskQueueWorker {
     };
     let spec = TaskQueueWorkerSpec {
         connection: None,
-        connection_ref: Some(LocalReference {
+        connection_ref: Some(ConnectionReference {
+            kind: ConnectionKind::default(),
             name: "none".to_owned(),
         }),
         template: Some(PodTemplateSpec {

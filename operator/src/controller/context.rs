@@ -41,6 +41,8 @@ pub struct Shared {
     pub scrapers: Scrapers,
     /// The cache of Secrets.
     pub secrets: Secrets,
+    /// The operator's own namespace.
+    pub own_namespace: String,
     /// The cache of workloads that somebody else deploys.
     pub targets: Targets,
     /// Which fleet owns which task queue.
@@ -165,6 +167,7 @@ impl Context {
         Sources {
             caches: &self.caches,
             secrets: &self.shared.secrets,
+            own_namespace: &self.shared.own_namespace,
             targets: &self.shared.targets,
             readers: &self.shared.readers,
             scrapers: &self.shared.scrapers,

@@ -40,11 +40,15 @@ use crate::testing::{
     self, ApiRequest, Log, accepted, api, existing, failure, observed, resource, unseen,
 };
 
+mod cluster_connection;
 mod connection;
 mod leading;
 mod refused;
 mod slow;
 mod targets;
+
+/// The operator's own namespace.
+const OWN_NAMESPACE: &str = "taskqueue-system";
 
 /// A Temporal that does not answer.
 struct Away;
@@ -149,6 +153,7 @@ impl Operator {
             readers,
             scrapers,
             secrets: Secrets::new(client.clone()),
+            own_namespace: OWN_NAMESPACE.to_owned(),
             targets: Targets::new(client.clone()),
             task_queue_owners: TaskQueueOwners::default(),
             writer: Writer::new(client, metrics.clone(), leading.clone()),

@@ -126,7 +126,8 @@ pub const CERTIFICATE_EXPIRY: Spec = gauge(
     "taskqueue_operator_certificate_expiry_timestamp_seconds",
     &[FLEET[0], FLEET[1], "certificate", "secret", "config_map"],
     "Unix time of the earliest expiry of the connection's certificates, by use (ca, client) and \
-     Secret or ConfigMap. Absent without certificates.",
+     Secret or ConfigMap (with its namespace, as namespace/name, if that is not the fleet's). \
+     Absent without certificates.",
 );
 /// `desired_replicas`.
 pub const DESIRED: Spec = gauge(

@@ -1,89 +1,129 @@
-//! Resolves the connection of a fleet: from its spec or a `TemporalConnection`, with the Secrets
-//! and ConfigMaps it names.
+//! Resolves the connection of a fleet: from its spec or the object that it refers to, with the
+//! Secrets and ConfigMaps that the operator reads for it.
 //!
 //! Reads only. Anything missing is returned as a not-ready reason, not as an error.
 
-use std::collections::BTreeMap;
+pub mod object;
+pub mod parts;
 
-use kube::Resource as _;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use kube::runtime::reflector::ObjectRef;
-use taskqueue_api::fleet::{
-    ObjectKind, PASSWORD_KEY, SecretKey, TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY, USERNAME_KEY,
+use taskqueue_api::{
+    Connection, ConnectionKind, ConnectionReference, ConnectionSource, Fleet, Reason,
 };
-use taskqueue_api::{Connection, ConnectionSource, Fleet, Reason, validate};
 use taskqueue_scaling::Time;
 use taskqueue_temporal::{
     ClientCertificate, ConnectionFields, Proxy, ProxyCredentials, ResolvedConnection,
     Secret as Hidden, SecretPart, Tls,
 };
 
-use crate::caches::{Caches, GuardedConnection};
+use crate::caches::{Caches, FoundClusterConnection, GuardedClusterConnection};
+use crate::kube_error::Refusal;
 use crate::not_ready::NotReady;
 use crate::observe::secrets::{self, Secrets};
+
+use object::{ConnectionObject, invalid};
+use parts::{Namespaces, Place};
 
 /// A usable connection, with the spec it came from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Usable {
     /// The connection as rendered into pods: with the names of Secrets and ConfigMaps.
     pub spec: Connection,
+    /// The namespaces in which those are.
+    pub namespaces: Namespaces,
     /// The connection as used by the readers: with their values.
     pub resolved: ResolvedConnection,
+}
+
+/// Whether nothing can be said about the connection of a fleet yet, because the API server has not
+/// listed its kind.
+pub fn is_pending(fleet: &Fleet, caches: &Caches) -> bool {
+    match &fleet.connection {
+        ConnectionSource::Reference(to) if to.kind == ConnectionKind::ClusterTemporalConnection => {
+            matches!(
+                caches.cluster_connection(&to.name),
+                FoundClusterConnection::NotListed
+            )
+        }
+        ConnectionSource::Reference(_) | ConnectionSource::Inline(_) => false,
+    }
 }
 
 /// Returns the fleet's connection without its Secrets.
 ///
 /// # Errors
-/// If the `TemporalConnection` that it refers to is missing or malformed.
+/// If the object that it refers to is missing, malformed, or not for the namespace of the fleet.
 pub fn spec(fleet: &Fleet, caches: &Caches) -> Result<Connection, NotReady> {
-    let name = match &fleet.connection {
+    let to = match &fleet.connection {
         ConnectionSource::Inline(connection) => return Ok(connection.as_ref().clone()),
-        ConnectionSource::Reference(name) => name,
+        ConnectionSource::Reference(to) => to,
     };
     let namespace = &fleet.key.namespace;
-    let reference = ObjectRef::new(name).within(namespace);
-    let found = caches.connections.get(&reference).ok_or_else(|| {
-        NotReady::new(
+    match to.kind {
+        ConnectionKind::TemporalConnection => {
+            let reference = ObjectRef::new(&to.name).within(namespace);
+            let found = caches.connections.get(&reference).ok_or_else(|| {
+                NotReady::new(
+                    Reason::ConnectionNotFound,
+                    format!(
+                        "there is no {to} in namespace {namespace}; create it or correct \
+                         connectionRef"
+                    ),
+                )
+            })?;
+            ConnectionObject::from(&*found).connection()
+        }
+        ConnectionKind::ClusterTemporalConnection => {
+            let found = cluster_connection(to, caches)?;
+            ConnectionObject::from(&*found).connection_for(namespace)
+        }
+    }
+}
+
+/// Looks up a `ClusterTemporalConnection`.
+fn cluster_connection(
+    to: &ConnectionReference,
+    caches: &Caches,
+) -> Result<Arc<GuardedClusterConnection>, NotReady> {
+    let (reason, message) = match caches.cluster_connection(&to.name) {
+        FoundClusterConnection::Found(found) => return Ok(found),
+        FoundClusterConnection::Missing => (
+            Reason::ConnectionNotFound,
+            format!("there is no {to}; create it or correct connectionRef"),
+        ),
+        FoundClusterConnection::NotListed => (
+            Reason::Starting,
+            "the ClusterTemporalConnections have not been listed yet".to_owned(),
+        ),
+        FoundClusterConnection::Refused(Refusal { code: 404, .. }) => (
             Reason::ConnectionNotFound,
             format!(
-                "there is no TemporalConnection {name} in namespace {namespace}; create it or \
-                 correct connectionRef"
+                "{to} cannot exist, because the CustomResourceDefinition \
+                 clustertemporalconnections.taskqueue.dev is not installed; install the chart \
+                 with crds.install=true, or apply the folder crds/ with kubectl"
             ),
-        )
-    })?;
-    of_object(&found, &fleet.connection)
-}
-
-/// Returns what a `TemporalConnection` describes, without its Secrets. `source` refers to it.
-///
-/// # Errors
-/// If it is malformed.
-pub fn of_object(
-    object: &GuardedConnection,
-    source: &ConnectionSource,
-) -> Result<Connection, NotReady> {
-    match &object.0 {
-        Err(malformed) => Err(invalid(source, &malformed.error)),
-        Ok(connection) => validate::connection(&connection.spec, "spec").map_err(|errors| {
-            let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            invalid(source, &all.join("; "))
-        }),
-    }
-}
-
-/// The not-ready reason for a connection that is wrong in the spec or the `TemporalConnection`.
-fn invalid(source: &ConnectionSource, why: &str) -> NotReady {
-    match source {
-        ConnectionSource::Inline(_) => {
-            NotReady::new(Reason::InvalidSpec, format!("spec.connection: {why}"))
-        }
-        ConnectionSource::Reference(name) => NotReady::new(
-            Reason::ConnectionInvalid,
-            format!("TemporalConnection {name}: {why}"),
         ),
-    }
+        FoundClusterConnection::Refused(Refusal { answer, .. }) => (
+            Reason::Forbidden,
+            format!(
+                "the operator may not list clustertemporalconnections: {answer}; upgrade the \
+                 chart, or grant it the verbs get, list and watch on them in a ClusterRole"
+            ),
+        ),
+        FoundClusterConnection::Off => (
+            Reason::Forbidden,
+            "the operator does not read ClusterTemporalConnections; set the chart's value \
+             clusterConnections.enabled, or use a TemporalConnection"
+                .to_owned(),
+        ),
+    };
+    Err(NotReady::new(reason, message))
 }
 
-/// Reads the Secrets and ConfigMaps that a connection names in its namespace, and checks it.
+/// Reads the Secrets and ConfigMaps that the operator needs for a connection, and checks it.
 /// `doubtful`: Temporal could not be read with this connection lately.
 ///
 /// # Errors
@@ -91,114 +131,77 @@ fn invalid(source: &ConnectionSource, why: &str) -> NotReady {
 /// is invalid.
 pub async fn resolve(
     secrets: &Secrets,
-    namespace: &str,
+    namespaces: &Namespaces,
     source: &ConnectionSource,
     spec: &Connection,
     doubtful: bool,
     now: Time,
 ) -> Result<Usable, NotReady> {
-    let mut data = Values::new();
-    for ((kind, name), keys) in spec.objects() {
-        let values = secrets.read(namespace, (kind, name), doubtful, now).await?;
+    let mut values = Values::new();
+    for (object, keys) in parts::objects(spec, namespaces) {
+        let data = secrets.read(&object, doubtful, now).await?;
         for key in keys {
-            let value = values.get(key).ok_or_else(|| {
+            let value = data.get(&key).cloned().ok_or_else(|| {
                 NotReady::new(
-                    secrets::not_found(kind),
-                    format!(
-                        "{kind} {name} in namespace {namespace} has no key {key}; add it, or \
-                         correct the connection"
-                    ),
+                    secrets::not_found(object.kind),
+                    format!("{object} has no key {key}; add it, or correct the connection"),
                 )
             })?;
-            data.insert((kind, name, key), value.clone());
+            let object = object.clone();
+            values.insert(Place { object, key }, value);
         }
     }
-    let resolved = ResolvedConnection::new(fields(spec, &data)).map_err(|error| {
-        match error.part().and_then(|part| place(spec, part)) {
-            Some((kind, place)) => NotReady::new(
-                secrets::invalid(kind),
-                format!("{kind} {place} in namespace {namespace}: {error}"),
+    let place = |part| parts::place(spec, namespaces, part);
+    let fields = fields(spec, |part| Some(values.get(&place(part)?)?.clone()));
+    let resolved =
+        ResolvedConnection::new(fields).map_err(|error| match error.part().and_then(place) {
+            Some(Place { object, key }) => NotReady::new(
+                secrets::invalid(object.kind),
+                format!(
+                    "{} {}, key {key} in namespace {}: {error}",
+                    object.kind, object.name, object.namespace
+                ),
             ),
             None => invalid(source, &error.to_string()),
-        }
-    })?;
+        })?;
     Ok(Usable {
         spec: spec.clone(),
+        namespaces: namespaces.clone(),
         resolved,
     })
 }
 
-/// The values that a connection needs, by kind, name and key.
-type Values<'a> = BTreeMap<(ObjectKind, &'a str, &'a str), Vec<u8>>;
+/// The values that a connection needs.
+type Values = BTreeMap<Place, Vec<u8>>;
 
-/// The object that a part of a connection comes from: its kind, and its name with the key.
-fn place(spec: &Connection, part: SecretPart) -> Option<(ObjectKind, String)> {
-    let tls = spec.tls.as_ref();
-    let at = |kind, name: &str, key: &str| (kind, format!("{name}, key {key}"));
-    let of_proxy = |key: &str| {
-        let secret = spec.proxy.as_ref()?.credentials.as_deref()?;
-        Some(at(ObjectKind::Secret, secret, key))
+fn fields(spec: &Connection, value: impl Fn(SecretPart) -> Option<Vec<u8>>) -> ConnectionFields {
+    let hidden = |part| value(part).map(Hidden::new);
+    let client = || {
+        Some(ClientCertificate {
+            certificate_pem: value(SecretPart::ClientCertificate)?,
+            key_pem: hidden(SecretPart::ClientKey)?,
+        })
     };
-    let of_client = |key: &str| {
-        let secret = tls?.client_certificate.as_deref()?;
-        Some(at(ObjectKind::Secret, secret, key))
+    let proxy_credentials = || {
+        Some(ProxyCredentials {
+            username: hidden(SecretPart::ProxyUsername)?,
+            password: hidden(SecretPart::ProxyPassword)?,
+        })
     };
-    match part {
-        SecretPart::CaCertificate => {
-            let ca = tls?.ca.as_ref()?;
-            Some(at(ca.kind, &ca.name, &ca.key))
-        }
-        SecretPart::ProxyUsername => of_proxy(USERNAME_KEY),
-        SecretPart::ProxyPassword => of_proxy(PASSWORD_KEY),
-        SecretPart::ClientCertificate => of_client(TLS_CERTIFICATE_KEY),
-        SecretPart::ClientKey => of_client(TLS_PRIVATE_KEY_KEY),
-        SecretPart::ApiKey => {
-            let SecretKey { secret, key } = spec.api_key.as_ref()?;
-            Some(at(ObjectKind::Secret, secret, key))
-        }
-    }
-}
-
-fn fields(spec: &Connection, data: &Values<'_>) -> ConnectionFields {
-    let value = |kind, name: &str, key: &str| {
-        let value = data.get(&(kind, name, key));
-        value.cloned().unwrap_or_default()
-    };
-    let secret = |name: &str, key: &str| value(ObjectKind::Secret, name, key);
     ConnectionFields {
         address: spec.server().to_owned(),
         temporal_namespace: spec.temporal_namespace.clone(),
         tls: spec.tls.as_ref().map(|tls| Tls {
-            ca_pem: tls.ca.as_ref().map(|ca| value(ca.kind, &ca.name, &ca.key)),
+            ca_pem: value(SecretPart::CaCertificate),
             server_name: tls.server_name.clone(),
-            client: tls
-                .client_certificate
-                .as_deref()
-                .map(|name| ClientCertificate {
-                    certificate_pem: secret(name, TLS_CERTIFICATE_KEY),
-                    key_pem: Hidden::new(secret(name, TLS_PRIVATE_KEY_KEY)),
-                }),
+            client: client(),
         }),
-        api_key: spec
-            .api_key
-            .as_ref()
-            .map(|at| Hidden::new(secret(&at.secret, &at.key))),
+        api_key: hidden(SecretPart::ApiKey),
         proxy: spec.proxy.as_ref().map(|proxy| Proxy {
             address: proxy.address.clone(),
-            credentials: proxy.credentials.as_deref().map(|name| ProxyCredentials {
-                username: Hidden::new(secret(name, USERNAME_KEY)),
-                password: Hidden::new(secret(name, PASSWORD_KEY)),
-            }),
+            credentials: proxy_credentials(),
         }),
     }
-}
-
-/// Namespace and name of a `TemporalConnection`.
-pub fn name_of(connection: &GuardedConnection) -> Option<(&str, &str)> {
-    Some((
-        connection.meta().namespace.as_deref()?,
-        connection.meta().name.as_deref()?,
-    ))
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use kube::api::GetParams;
 use kube::core::Request;
 use kube::{Client, Resource};
 use serde::Deserialize;
+use taskqueue_api::Reason;
 use taskqueue_api::fleet::ObjectKind;
-use taskqueue_api::{Connection, Reason};
 use taskqueue_scaling::Time;
 use tracing::warn;
 
@@ -38,22 +38,17 @@ const LEAST_WAIT: Duration = Duration::from_secs(1);
 pub type Data = BTreeMap<String, Vec<u8>>;
 
 /// What a Secret or ConfigMap is found by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct ObjectName {
-    kind: ObjectKind,
-    namespace: String,
-    name: String,
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
 }
 
 impl ObjectName {
-    fn new(namespace: &str, (kind, name): (ObjectKind, &str)) -> Self {
-        Self {
-            kind,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        }
-    }
-
     /// The path of its kind in the API.
     fn collection(&self) -> String {
         let namespace = Some(self.namespace.as_str());
@@ -148,24 +143,16 @@ impl Secrets {
         }
     }
 
-    /// How soon a Secret or ConfigMap of the connection must be read again; `None` if it names
-    /// none.
-    pub fn due(
+    /// How soon one of these Secrets and ConfigMaps must be read again; `None` if there are none.
+    pub fn due<'a>(
         &self,
-        namespace: &str,
-        spec: &Connection,
+        objects: impl Iterator<Item = &'a ObjectName>,
         doubtful: bool,
         now: Time,
     ) -> Option<Duration> {
-        let remains = |object: (ObjectKind, &str)| {
-            let key = ObjectName::new(namespace, object);
-            self.kept.peek(&key, |kept| kept.remains(doubtful, now))
-        };
-        let objects = spec.objects();
+        let remains = |object| self.kept.peek(object, |kept| kept.remains(doubtful, now));
         // What is being read now will be new.
-        let each = objects
-            .into_keys()
-            .map(|object| remains(object).unwrap_or(FRESH));
+        let each = objects.map(|object| remains(object).unwrap_or(FRESH));
         each.min().map(|due| due.max(LEAST_WAIT))
     }
 
@@ -176,23 +163,21 @@ impl Secrets {
     /// If it is missing or cannot be read.
     pub async fn read(
         &self,
-        namespace: &str,
-        object: (ObjectKind, &str),
+        object: &ObjectName,
         doubtful: bool,
         now: Time,
     ) -> Result<Data, NotReady> {
-        let object = ObjectName::new(namespace, object);
         let mut slot = self.kept.lock(object.clone()).await;
         if let Some(kept) = slot.as_ref()
             && !kept.remains(doubtful, now).is_zero()
         {
-            return known(&object, &kept.seen);
+            return known(object, &kept.seen);
         }
         let before = slot.as_ref();
-        let seen = match self.fetch(&object).await {
+        let seen = match self.fetch(object).await {
             Ok(data) => SecretState::Present(data),
             Err(Unread::Absent) => SecretState::Absent,
-            Err(why) => unread(&object, &why, before.map(|kept| kept.seen.clone())),
+            Err(why) => unread(object, &why, before.map(|kept| kept.seen.clone())),
         };
         let same = before.filter(|kept| kept.seen.is_as(&seen));
         let since = same.map_or(now, |kept| kept.since);
@@ -201,7 +186,7 @@ impl Secrets {
             at: now,
             since,
         });
-        known(&object, &kept.seen)
+        known(object, &kept.seen)
     }
 
     /// Reads one object. Decodes it here, because kube's client logs an answer that it cannot

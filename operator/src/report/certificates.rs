@@ -1,5 +1,6 @@
 //! Certificates of the connection that expire soon: reported by a condition and a metric before
-//! they cause an outage. Pure; the time is passed in.
+//! they cause an outage. Only those that the operator reads: a client certificate that the workers
+//! have for themselves is not among them. Pure; the time is passed in.
 
 use std::time::Duration;
 
@@ -7,26 +8,43 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use taskqueue_api::connection::CertificateStatus;
 use taskqueue_api::fleet::ObjectKind;
-use taskqueue_api::{ConditionType, Connection, Reason};
-use taskqueue_temporal::{CertificateUse, Expiry, expiries};
+use taskqueue_api::{ConditionType, Reason};
+use taskqueue_temporal::{CertificateUse, Expiry, SecretPart, expiries};
 
 use crate::metrics::CertificateNumbers;
-use crate::observe::connection::Usable;
+use crate::observe::connection::{Usable, parts};
+use crate::observe::secrets::ObjectName;
 use crate::report::conditions::draft::{ConditionDraft, ObservedGeneration, Status};
 
 /// The certificates of a connection at one moment: for each use, the one that expires first.
 pub struct Certificates<'a> {
     connection: &'a Usable,
-    found: Vec<Expiry>,
+    found: Vec<Certificate>,
     now: Timestamp,
+}
+
+/// A certificate, and the object that holds it.
+struct Certificate {
+    expiry: Expiry,
+    object: ObjectName,
 }
 
 impl<'a> Certificates<'a> {
     /// Reads them, once for the condition and the metric.
     pub fn of(connection: &'a Usable, now: Timestamp) -> Self {
+        let found = expiries(&connection.resolved, now.as_second()).into_iter();
+        let found = found.filter_map(|expiry| {
+            let part = match expiry.used_as {
+                CertificateUse::Authority => SecretPart::CaCertificate,
+                CertificateUse::Client => SecretPart::ClientCertificate,
+            };
+            let place = parts::place(&connection.spec, &connection.namespaces, part)?;
+            let object = place.object;
+            Some(Certificate { expiry, object })
+        });
         Self {
             connection,
-            found: expiries(&connection.resolved, now.as_second()),
+            found: found.collect(),
             now,
         }
     }
@@ -34,8 +52,11 @@ impl<'a> Certificates<'a> {
     /// The condition about them; `None` if there are none. `warning`: how long before its expiry a
     /// certificate is reported.
     pub fn draft(&self, warning: Duration) -> Option<ConditionDraft> {
-        let first = self.found.iter().min_by_key(|expiry| expiry.not_after)?;
-        let left = first.not_after.saturating_sub(self.now.as_second());
+        let first = self
+            .found
+            .iter()
+            .min_by_key(|found| found.expiry.not_after)?;
+        let left = first.expiry.not_after.saturating_sub(self.now.as_second());
         let warns = i64::try_from(warning.as_secs()).unwrap_or(i64::MAX);
         let (status, reason, message) = if left < 0 {
             (Status::True, Reason::Expired, self.expired(first))
@@ -58,13 +79,23 @@ impl<'a> Certificates<'a> {
 
     /// The numbers for the metric.
     pub fn numbers(&self) -> Vec<CertificateNumbers> {
-        let numbers = |expiry: &Expiry| {
-            let (secret, config_map) = self.names(expiry);
+        let numbers = |found: &Certificate| {
+            let ObjectName {
+                kind,
+                namespace,
+                name,
+            } = &found.object;
+            let name = if self.is_elsewhere(&found.object) {
+                format!("{namespace}/{name}")
+            } else {
+                name.clone()
+            };
+            let (secret, config_map) = by_kind(*kind, name);
             CertificateNumbers {
-                certificate: expiry.used_as.as_str(),
+                certificate: found.expiry.used_as.as_str(),
                 secret: secret.unwrap_or_default(),
                 config_map: config_map.unwrap_or_default(),
-                expires: expiry.not_after,
+                expires: found.expiry.not_after,
             }
         };
         self.found.iter().map(numbers).collect()
@@ -72,10 +103,10 @@ impl<'a> Certificates<'a> {
 
     /// What a status says about them: the first to expire comes first.
     pub fn statuses(&self) -> Vec<CertificateStatus> {
-        let mut found: Vec<&Expiry> = self.found.iter().collect();
-        found.sort_by_key(|expiry| expiry.not_after);
-        let status = |expiry: &Expiry| {
-            let (secret_name, config_map_name) = self.names(expiry);
+        let mut found: Vec<&Certificate> = self.found.iter().collect();
+        found.sort_by_key(|found| found.expiry.not_after);
+        let status = |Certificate { expiry, object }: &Certificate| {
+            let (secret_name, config_map_name) = by_kind(object.kind, object.name.clone());
             Some(CertificateStatus {
                 used_as: expiry.used_as.as_str().to_owned(),
                 secret_name,
@@ -86,55 +117,59 @@ impl<'a> Certificates<'a> {
         found.into_iter().filter_map(status).collect()
     }
 
-    /// The name of the Secret, or of the ConfigMap, that holds a certificate.
-    fn names(&self, expiry: &Expiry) -> (Option<String>, Option<String>) {
-        let (kind, name) = object(&self.connection.spec, expiry.used_as);
-        let name = Some(name.to_owned());
-        match kind {
-            ObjectKind::Secret => (name, None),
-            ObjectKind::ConfigMap => (None, name),
+    fn expires(&self, found: &Certificate) -> String {
+        let own = self.connection.spec.operator_credentials.is_some();
+        let workers = if own && found.expiry.used_as == CertificateUse::Client {
+            ""
+        } else {
+            ", and the workers get it as a file"
+        };
+        format!(
+            "the {} in {} expires at {}; renew it in the {} before that, while the old one is \
+             still valid: the operator uses the new one within about 30s{workers}",
+            which(&found.expiry),
+            self.place(&found.object),
+            at(&found.expiry),
+            found.object.kind
+        )
+    }
+
+    fn expired(&self, found: &Certificate) -> String {
+        format!(
+            "the {} in {} expired at {}: new connections to Temporal fail; renew it in the {}",
+            which(&found.expiry),
+            self.place(&found.object),
+            at(&found.expiry),
+            found.object.kind
+        )
+    }
+
+    /// Whether an object is in another namespace than the fleet.
+    fn is_elsewhere(&self, object: &ObjectName) -> bool {
+        object.namespace != self.connection.namespaces.fleet
+    }
+
+    /// An object as a sentence names it.
+    fn place(&self, object: &ObjectName) -> String {
+        if self.is_elsewhere(object) {
+            object.to_string()
+        } else {
+            format!("{} {}", object.kind, object.name)
         }
     }
+}
 
-    fn expires(&self, expiry: &Expiry) -> String {
-        let (kind, name) = object(&self.connection.spec, expiry.used_as);
-        format!(
-            "the {} in {kind} {name} expires at {}; renew it in the {kind} before that, while the \
-             old one is still valid: the operator uses the new one within about 30s, and the \
-             workers get it as a file",
-            which(expiry),
-            at(expiry)
-        )
-    }
-
-    fn expired(&self, expiry: &Expiry) -> String {
-        let (kind, name) = object(&self.connection.spec, expiry.used_as);
-        format!(
-            "the {} in {kind} {name} expired at {}: new connections to Temporal fail; renew it in \
-             the {kind}",
-            which(expiry),
-            at(expiry)
-        )
+/// The name of a Secret, or else of a ConfigMap.
+fn by_kind(kind: ObjectKind, name: String) -> (Option<String>, Option<String>) {
+    match kind {
+        ObjectKind::Secret => (Some(name), None),
+        ObjectKind::ConfigMap => (None, Some(name)),
     }
 }
 
 /// A certificate by its use and its subject.
 fn which(expiry: &Expiry) -> String {
     format!("{} {:?}", expiry.used_as.describe(), expiry.subject)
-}
-
-/// The object that holds the certificates of one use.
-fn object(spec: &Connection, used_as: CertificateUse) -> (ObjectKind, &str) {
-    let tls = spec.tls.as_ref();
-    let object = match used_as {
-        CertificateUse::Authority => tls
-            .and_then(|tls| tls.ca.as_ref())
-            .map(|ca| (ca.kind, ca.name.as_str())),
-        CertificateUse::Client => tls
-            .and_then(|tls| tls.client_certificate.as_deref())
-            .map(|secret| (ObjectKind::Secret, secret)),
-    };
-    object.unwrap_or((ObjectKind::Secret, ""))
 }
 
 fn at(expiry: &Expiry) -> String {

@@ -61,7 +61,7 @@ pub(super) async fn prune_unused(shared: &Shared, readers: &Readers, numbers: &T
     }
 }
 
-/// Writes the statuses of the connections of every scope whose caches are filled.
+/// Writes the statuses of the connections.
 pub(super) async fn report_connections(
     shared: &Shared,
     everywhere: &[Caches],
@@ -72,11 +72,7 @@ pub(super) async fn report_connections(
         if !shared.leading.begun().await {
             future::pending::<()>().await;
         }
-        let filled: Vec<&Caches> = everywhere
-            .iter()
-            .filter(|caches| caches.are_filled())
-            .collect();
         let now = shared.clock.now();
-        reports.report(&filled, &shared.secrets, now).await;
+        reports.report(everywhere, &shared.secrets, now).await;
     }
 }

@@ -14,23 +14,35 @@ use tokio_util::sync::CancellationToken;
 use super::access;
 use crate::caches::{self, Caches, Gone, Scope, Watches};
 use crate::controller::{Context, Shared, error_policy, reconcile};
-use crate::observe::connection;
+use crate::observe::connection::object::ConnectionObject;
 use crate::report::{Subject, log};
 
-/// Creates the caches of one scope and the watches that fill them. Fleets that disappear from the
-/// caches are forgotten.
-pub(super) fn watch(client: &Client, scope: &Scope, shared: &Arc<Shared>) -> (Caches, Watches) {
+/// Creates the caches of one scope and the watches that fill them; `cluster_connections`: whether
+/// those of the cluster are watched too. Fleets that disappear from the caches are forgotten.
+pub(super) fn watch(
+    client: &Client,
+    scope: &Scope,
+    shared: &Arc<Shared>,
+    cluster_connections: bool,
+) -> (Caches, Watches) {
     let forget = Arc::clone(shared);
     let covered = scope.clone();
-    caches::watch(client, scope, &shared.metrics, move |gone| match gone {
-        Gone::Deleted(fleet) => forget.forget(Subject::of(fleet).metadata),
-        Gone::AllBut(store) => forget.forget_all_but(|key| {
-            let reference = ObjectRef::new(&key.name).within(&key.namespace);
-            let there = store.get(&reference);
-            !covered.covers(&key.namespace)
-                || there.is_some_and(|fleet| fleet.meta().uid.as_deref() == Some(&key.uid))
-        }),
-    })
+    let metrics = &shared.metrics;
+    caches::watch(
+        client,
+        scope,
+        metrics,
+        cluster_connections,
+        move |gone| match gone {
+            Gone::Deleted(fleet) => forget.forget(Subject::of(fleet).metadata),
+            Gone::AllBut(store) => forget.forget_all_but(|key| {
+                let reference = ObjectRef::new(&key.name).within(&key.namespace);
+                let there = store.get(&reference);
+                !covered.covers(&key.namespace)
+                    || there.is_some_and(|fleet| fleet.meta().uid.as_deref() == Some(&key.uid))
+            }),
+        },
+    )
 }
 
 /// Waits until the scope can be watched, then runs its controller until stopped.
@@ -59,6 +71,7 @@ fn controller(
     let Watches {
         fleets,
         connections,
+        cluster_connections,
         deployments,
         pods,
         autoscalers,
@@ -71,6 +84,7 @@ fn controller(
         ))
     });
     let referring = context.caches.clone();
+    let referring_to_cluster = context.caches.clone();
     let scaled = context.caches.clone();
     let controller = Controller::for_stream(fleets, context.caches.fleets.clone())
         .with_config(Config::default().concurrency(concurrency))
@@ -80,9 +94,12 @@ fn controller(
             caches::fleets_of_autoscaler(&scaled, &autoscaler)
         })
         .watches_stream(connections, move |connection| {
-            let name = connection::name_of(&connection);
-            name.map(|(namespace, name)| referring.fleets_with_connection(namespace, name))
-                .unwrap_or_default()
+            let object = ConnectionObject::from(&connection);
+            referring.fleets_with_connection(&object.reference(), object.namespace())
+        })
+        .watches_stream(cluster_connections, move |connection| {
+            let object = ConnectionObject::from(&connection);
+            referring_to_cluster.fleets_with_connection(&object.reference(), None)
         })
         .reconcile_on(requeued)
         .graceful_shutdown_on(stop.clone().cancelled_owned());

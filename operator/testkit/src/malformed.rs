@@ -20,7 +20,7 @@ use crate::malformed::mistake::Mistake;
 pub struct Malformed {
     /// The mistake, as a sentence.
     pub mistake: &'static str,
-    /// The whole resource, in the namespace `default`.
+    /// The whole resource, in the namespace `default` if it has one.
     pub resource: Value,
     /// Texts that the refusal must contain: the field, and what is allowed.
     pub refusal: &'static [&'static str],
@@ -73,6 +73,16 @@ pub fn well_formed_connection() -> Value {
     })
 }
 
+/// A `ClusterTemporalConnection` that is accepted.
+pub fn well_formed_cluster_connection() -> Value {
+    json!({
+        "apiVersion": "taskqueue.dev/v1alpha1",
+        "kind": "ClusterTemporalConnection",
+        "metadata": {"name": "connection"},
+        "spec": {"namespaces": ["default"], "address": "temporal:7233"},
+    })
+}
+
 /// One resource for each mistake that the API server refuses.
 pub fn malformed() -> Vec<Malformed> {
     let workers = [
@@ -88,7 +98,10 @@ pub fn malformed() -> Vec<Malformed> {
     let connections = connection::SHARED
         .iter()
         .map(|mistake| make(well_formed_connection(), mistake));
-    workers.chain(connections).collect()
+    let of_cluster = connection::OF_CLUSTER
+        .iter()
+        .map(|mistake| make(well_formed_cluster_connection(), mistake));
+    workers.chain(connections).chain(of_cluster).collect()
 }
 
 fn make(mut resource: Value, (mistake, changes, refusal): &Mistake) -> Malformed {

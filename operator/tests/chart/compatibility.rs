@@ -174,9 +174,11 @@ fn is_quantity(path: &str) -> bool {
 }
 
 /// How the new rules begin that every working object of the frozen chart satisfies: it has a
-/// template, which was required, no queue of it has a scaleTargetRef, Temporal refuses task queues
-/// with longer names, and an address that the rule about it refuses was never connected to.
-const SATISFIED: [&str; 4] = [
+/// template, which was required, no queue of it has a scaleTargetRef, no connection has
+/// clientCertificateFiles, Temporal refuses task queues with longer names, and an address that the
+/// rule about it refuses was never connected to.
+const SATISFIED: [&str; 5] = [
+    "has(self.operatorCredentials) || !has(self.tls) || !has(self.tls.clientCertificateFiles)",
     "self.matches('^(dns:///)?",
     "size(bytes(self)) <= 1000",
     "has(self.template) || ",

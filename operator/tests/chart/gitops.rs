@@ -9,14 +9,16 @@ use serde_json::Value;
 use crate::helm::{program, read, root};
 use crate::objects::{text, yaml};
 
+const FLEET: &str = "TaskQueueWorker";
+
 /// The statuses of a fleet in every state that tools tell apart, as the operator writes them.
 const STATUSES: &str = "operator/src/report/status/snapshots/taskqueue_operator__report__status__kstatus__statuses.snap";
 
-/// The health check as Argo CD reads it: a part of its own ConfigMap.
-fn health_check() -> String {
+/// The health check of a kind as Argo CD reads it: a part of its own ConfigMap.
+fn health_check(kind: &str) -> String {
     let config = yaml(&read(&root().join("examples/gitops/argocd/argocd-cm.yaml")));
-    let key = "/data/resource.customizations.health.taskqueue.dev_TaskQueueWorker";
-    text(&config, key).to_owned()
+    let key = format!("/data/resource.customizations.health.taskqueue.dev_{kind}");
+    text(&config, &key).to_owned()
 }
 
 /// A value as Argo CD passes it to Lua.
@@ -47,9 +49,10 @@ fn to_lua(value: &Value) -> String {
     }
 }
 
-/// The health and the message that Argo CD shows for each object.
-fn health(objects: &[Value]) -> Vec<(String, String)> {
-    let mut script = format!("local function health(obj)\n{}\nend\n", health_check());
+/// The health and the message that Argo CD shows for each object of a kind.
+fn health(kind: &str, objects: &[Value]) -> Vec<(String, String)> {
+    let check = health_check(kind);
+    let mut script = format!("local function health(obj)\n{check}\nend\n");
     for object in objects {
         _ = writeln!(
             script,
@@ -93,7 +96,7 @@ fn argo_cd_sees_the_actual_state_of_a_fleet() {
     let seen: Vec<(&str, String)> = cases
         .iter()
         .map(|case| text(case, "/case"))
-        .zip(health(&now).into_iter().map(|(health, _)| health))
+        .zip(health(FLEET, &now).into_iter().map(|(health, _)| health))
         .collect();
     let expected = [
         ("all is well", "Healthy"),
@@ -119,17 +122,55 @@ fn argo_cd_sees_the_actual_state_of_a_fleet() {
         expected.map(|(case, health)| (case, health.to_owned()))
     );
     // A message says what to do, and a change that the operator has not seen is none of these.
-    for (case, (_, message)) in cases.iter().zip(health(&now)) {
+    for (case, (_, message)) in cases.iter().zip(health(FLEET, &now)) {
         assert!(message.len() > 10, "{case}: {message}");
     }
     let changed: Vec<Value> = cases.iter().map(|case| object(case, 3)).collect();
-    let unseen = health(&changed);
+    let unseen = health(FLEET, &changed);
     assert!(
         unseen.iter().all(|(health, _)| health == "Progressing"),
         "{unseen:?}"
     );
     let new = serde_json::json!({"metadata": {"generation": 1}});
-    assert_eq!(health(&[new])[0].0, "Progressing");
+    assert_eq!(health(FLEET, &[new])[0].0, "Progressing");
+}
+
+#[test]
+fn argo_cd_sees_whether_a_connection_is_valid() {
+    let object = |generation: i64, conditions: Value| {
+        serde_json::json!({
+            "metadata": {"generation": generation},
+            "status": {"observedGeneration": 2, "conditions": conditions},
+        })
+    };
+    let ready = |status: &str| {
+        serde_json::json!([
+            {"type": "CertificateExpiring", "status": "True", "message": "soon"},
+            {"type": "Ready", "status": status, "message": "why"},
+        ])
+    };
+    let objects = [
+        object(2, ready("True")),
+        object(2, ready("False")),
+        object(3, ready("True")),
+        object(2, serde_json::json!([])),
+        serde_json::json!({"metadata": {"generation": 1}}),
+    ];
+    let unseen = (
+        "Progressing",
+        "the operator has not seen this generation yet",
+    );
+    let expected = [
+        ("Healthy", "why"),
+        ("Degraded", "why"),
+        unseen,
+        ("Progressing", "no condition Ready yet"),
+        unseen,
+    ];
+    let expected = expected.map(|(health, message)| (health.to_owned(), message.to_owned()));
+    for kind in ["TemporalConnection", "ClusterTemporalConnection"] {
+        assert_eq!(health(kind, &objects), expected, "{kind}");
+    }
 }
 
 #[test]
@@ -161,8 +202,14 @@ fn kustomize_knows_every_reference_of_the_resources() {
         }
     }
     known.sort();
+    // connectionRef may name an object of either kind of connection.
+    known.dedup();
     let mut found = Vec::new();
-    for file in ["taskqueueworkers", "temporalconnections"] {
+    for file in [
+        "taskqueueworkers",
+        "temporalconnections",
+        "clustertemporalconnections",
+    ] {
         let crd = yaml(&read(
             &root().join(format!("crds/taskqueue.dev_{file}.yaml")),
         ));

@@ -96,6 +96,77 @@ fn the_operator_has_exactly_these_rights_in_every_mode() {
     insta::assert_snapshot!("rights_namespaced", table("ci/namespaced.yaml"));
 }
 
+/// With a list of namespaces, an administrator asks for each cluster-wide right.
+#[test]
+fn connections_of_the_cluster_are_read_with_a_right_that_names_the_secrets() {
+    let render = |settings: &[&str]| {
+        let chart = chart();
+        let mut arguments = vec!["template", "taskqueue-operator"];
+        arguments.push(chart.to_str().expect("a path is text"));
+        arguments.extend(["--namespace", "taskqueue-system"]);
+        arguments.extend(IMAGE);
+        arguments.extend(["--set", "watchNamespaces={shop}"]);
+        arguments.extend(settings.iter().flat_map(|setting| ["--set", *setting]));
+        objects(&helm(&arguments).expect("the chart can be rendered"))
+    };
+    let without = render(&[]);
+    let titles = |objects: &[Value]| objects.iter().map(title).collect::<BTreeSet<_>>();
+    let added = |settings: &[&str]| {
+        let with = titles(&render(settings));
+        with.difference(&titles(&without))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let enabled = "clusterConnections.enabled=true";
+    let secrets = "clusterConnections.operatorSecrets={one,two}";
+    let name = "taskqueue-operator-cluster-connections";
+    let of_cluster = [
+        format!("ClusterRole {name}"),
+        format!("ClusterRoleBinding {name}"),
+    ];
+    assert_eq!(added(&[secrets]), Vec::<String>::new());
+    assert_eq!(added(&[enabled]), of_cluster);
+    let with = render(&[enabled, secrets]);
+    let role = with
+        .iter()
+        .find(|object| title(object).ends_with("/taskqueue-operator-credentials"));
+    assert_eq!(
+        role.expect("a role for the Secrets")["rules"],
+        json!([{
+            "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["one", "two"],
+            "verbs": ["get"],
+        }])
+    );
+    // The operator does not try what it may not.
+    let told = |objects: &[Value]| {
+        let deployment = objects.iter().find(|object| object["kind"] == "Deployment");
+        let container =
+            &deployment.expect("a Deployment")["spec"]["template"]["spec"]["containers"][0];
+        let name = "TASKQUEUE_OPERATOR_CLUSTER_CONNECTIONS";
+        let variables = container["env"].as_array().cloned().unwrap_or_default();
+        let variable = variables
+            .into_iter()
+            .find(|variable| variable["name"] == name);
+        variable.map(|variable| variable["value"].clone())
+    };
+    assert_eq!(told(&without), Some(json!("false")));
+    assert_eq!(told(&with), Some(json!("true")));
+}
+
+/// Only cluster administrators hand out credentials of the operator.
+#[test]
+fn no_role_of_the_chart_may_write_connections_of_the_cluster() {
+    for (name, values) in value_sets() {
+        for object in objects(&rendered(&values)) {
+            for rule in object["rules"].as_array().into_iter().flatten() {
+                if strings(&rule["resources"]).contains(&"clustertemporalconnections") {
+                    assert_eq!(rule["verbs"], json!(["get", "list", "watch"]), "{name}");
+                }
+            }
+        }
+    }
+}
+
 /// The leases that the operator of a release takes, and those that its role allows.
 fn leases(release: &str, settings: &[&str]) -> (Vec<String>, Vec<String>) {
     let chart = chart();

@@ -45,6 +45,7 @@ fn blocks() -> Vec<(String, String, String)> {
     const COMMAND_LINE: &str = "docs/reference/command-line.md";
     const CONDITIONS: &str = "docs/operating/conditions.md";
     const METRICS: &str = "docs/operating/metrics.md";
+    const SECURITY: &str = "docs/operating/security.md";
     const BUDGET: &str = "docs/scaling/call-budget.md";
     const SIMULATION: &str = "docs/simulation.md";
     let blocks = [
@@ -78,7 +79,8 @@ fn blocks() -> Vec<(String, String, String)> {
         (METRICS, "metrics", metrics()),
         (METRICS, "errors", errors()),
         ("docs/operating/alerts.md", "alerts", alerts()),
-        ("docs/operating/security.md", "rights", rights()),
+        (SECURITY, "rights", rights("workloadRules")),
+        (SECURITY, "cluster-rights", rights("clusterConnectionRules")),
         (
             "docs/reference/scaling-reasons.md",
             "scaling-reasons",
@@ -98,6 +100,11 @@ fn blocks() -> Vec<(String, String, String)> {
             "docs/reference/temporalconnection.md",
             "temporalconnection",
             reference::fields("crds/taskqueue.dev_temporalconnections.yaml"),
+        ),
+        (
+            "docs/reference/clustertemporalconnection.md",
+            "clustertemporalconnection",
+            reference::fields("crds/taskqueue.dev_clustertemporalconnections.yaml"),
         ),
         ("docs/reference/values.md", "values", reference::values()),
     ];

@@ -184,12 +184,15 @@ pub(crate) fn flags_of<Flags: Args>() -> String {
     )
 }
 
-/// The rules of the chart, each with the comment above it.
-pub(crate) fn rights() -> String {
+/// The rules of a template of the chart, each with the comment above it.
+pub(crate) fn rights(template: &str) -> String {
     let text = read("charts/taskqueue-operator/templates/_rbac.tpl");
     let (_, rules) = text
-        .split_once("workloadRules\" -}}")
+        .split_once(&format!("{template}\" -}}}}"))
         .expect("the chart defines the rules");
+    let (rules, _) = rules
+        .split_once("{{- end -}}")
+        .expect("the definition has an end");
     let mut why = String::new();
     let mut body: Vec<Vec<String>> = Vec::new();
     let mut group = String::new();

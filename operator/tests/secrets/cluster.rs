@@ -1,4 +1,5 @@
-//! An API server that has fleets, Secrets and ConfigMaps, accepts every write, and records it.
+//! An API server that has fleets, connections of the cluster, Secrets and ConfigMaps, accepts every
+//! write, and records it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 const FLEETS: &str = "/apis/taskqueue.dev/v1alpha1/namespaces/shop/taskqueueworkers/";
 const SECRETS: &str = "/api/v1/namespaces/shop/secrets/";
+const OPERATOR_SECRETS: &str = "/api/v1/namespaces/taskqueue-system/secrets/";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/shop/configmaps/";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
 
@@ -21,27 +23,29 @@ pub(crate) struct Cluster {
     objects: Arc<Mutex<Objects>>,
 }
 
+/// What the cluster has at the start, by name.
+pub(crate) struct Given {
+    pub(crate) fleets: BTreeMap<String, Value>,
+    pub(crate) cluster_connections: Vec<Value>,
+    pub(crate) secrets: BTreeMap<String, Value>,
+    /// Those in the namespace of the operator.
+    pub(crate) operator_secrets: BTreeMap<String, Value>,
+    pub(crate) config_maps: BTreeMap<String, Value>,
+}
+
 struct Objects {
-    fleets: BTreeMap<String, Value>,
-    secrets: BTreeMap<String, Value>,
-    config_maps: BTreeMap<String, Value>,
+    given: Given,
     events: Vec<Value>,
     /// The body of every write.
     written: Vec<String>,
 }
 
 impl Cluster {
-    pub(crate) async fn start(
-        fleets: BTreeMap<String, Value>,
-        secrets: BTreeMap<String, Value>,
-        config_maps: BTreeMap<String, Value>,
-    ) -> Self {
+    pub(crate) async fn start(given: Given) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let objects = Objects {
-            fleets,
-            secrets,
-            config_maps,
+            given,
             events: Vec::new(),
             written: Vec::new(),
         };
@@ -70,7 +74,7 @@ impl Cluster {
     pub(crate) fn reasons(&self) -> BTreeMap<(String, String), String> {
         let objects = self.objects.lock().unwrap();
         let mut reasons = BTreeMap::new();
-        for (name, fleet) in &objects.fleets {
+        for (name, fleet) in &objects.given.fleets {
             let conditions = fleet["status"]["conditions"].as_array();
             for condition in conditions.into_iter().flatten() {
                 let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
@@ -124,15 +128,16 @@ async fn answer(State(cluster): State<Cluster>, request: Request<Body>) -> Respo
 }
 
 /// A connection like that of a fleet, of the same name.
-fn connection_of((name, fleet): (&String, &Value)) -> Value {
-    json!({
+fn connection_of((name, fleet): (&String, &Value)) -> Option<Value> {
+    let spec = fleet["spec"].get("connection")?;
+    Some(json!({
         "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TemporalConnection",
         "metadata": {
             "name": name, "namespace": "shop", "uid": format!("connection-{name}"),
             "generation": 1, "resourceVersion": "1",
         },
-        "spec": fleet["spec"]["connection"],
-    })
+        "spec": spec,
+    }))
 }
 
 impl Objects {
@@ -145,18 +150,24 @@ impl Objects {
         };
         let path = uri.path();
         if let Some(name) = path.strip_prefix(FLEETS) {
-            return self.fleets.get(name).cloned();
+            return self.given.fleets.get(name).cloned();
         }
         if let Some(name) = path.strip_prefix(SECRETS) {
-            return self.secrets.get(name).cloned();
+            return self.given.secrets.get(name).cloned();
+        }
+        if let Some(name) = path.strip_prefix(OPERATOR_SECRETS) {
+            return self.given.operator_secrets.get(name).cloned();
         }
         if let Some(name) = path.strip_prefix(CONFIG_MAPS) {
-            return self.config_maps.get(name).cloned();
+            return self.given.config_maps.get(name).cloned();
         }
         match path.rsplit('/').next()? {
-            "taskqueueworkers" => list(self.fleets.values().cloned().collect()),
+            "taskqueueworkers" => list(self.given.fleets.values().cloned().collect()),
             "events" => list(self.events.clone()),
-            "temporalconnections" => list(self.fleets.iter().map(connection_of).collect()),
+            "temporalconnections" => {
+                list(self.given.fleets.iter().filter_map(connection_of).collect())
+            }
+            "clustertemporalconnections" => list(self.given.cluster_connections.clone()),
             "deployments" | "pods" | "replicasets" | "poddisruptionbudgets" => list(Vec::new()),
             _ => None,
         }
@@ -167,7 +178,7 @@ impl Objects {
         let fleet = path
             .strip_prefix(FLEETS)
             .and_then(|rest| rest.strip_suffix("/status"))
-            .and_then(|name| self.fleets.get_mut(name));
+            .and_then(|name| self.given.fleets.get_mut(name));
         if let Some(fleet) = fleet {
             fleet["status"] = sent["status"].take();
             return fleet.clone();

@@ -1,9 +1,9 @@
 //! Secrets stay secret. Runs the operator's binary between an API server and a Temporal server on
 //! loopback, with Secrets as other tools may leave them: with lost line breaks, with a key in place
 //! of a certificate, with an API key that the server repeats; with a key that was put into a
-//! ConfigMap; and with a proxy that requires a password. Searches everything that the operator
-//! writes to Kubernetes, logs at level trace, or prints in `top` and `explain` for any part of
-//! them.
+//! ConfigMap; with a proxy that requires a password; and with an API key of the operator's own.
+//! Searches everything that the operator writes to Kubernetes, logs at level trace, or prints in
+//! `top` and `explain` for any part of them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,10 +25,11 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use taskqueue_testkit::exposure::exposed;
 
-use cluster::Cluster;
+use cluster::{Cluster, Given};
 
 const API_KEY: &str = "an-api-key-that-nobody-may-see";
 const BROKEN_API_KEY: &str = "another-key that-nobody-may-see-either";
+const OPERATOR_KEY: &str = "one-more-key-that-nobody-may-see-anywhere";
 const PROXY_PASSWORD: &str = "the-password-of-a-proxy-that-nobody-may-see";
 const TOKEN: &str = "the-token-of-whoever-reads-kubernetes";
 
@@ -59,7 +60,8 @@ impl Hidden {
         let mut all: Vec<&[u8]> = keys
             .flat_map(|key| [key.der.as_slice(), key.body.as_bytes()])
             .collect();
-        all.extend([API_KEY, BROKEN_API_KEY, PROXY_PASSWORD, TOKEN].map(str::as_bytes));
+        let texts = [API_KEY, BROKEN_API_KEY, OPERATOR_KEY, PROXY_PASSWORD, TOKEN];
+        all.extend(texts.map(str::as_bytes));
         for line in text.lines() {
             if let Some(part) = exposed(&all, line) {
                 panic!("{what} shows {part:?}: {line}");
@@ -106,6 +108,31 @@ fn fleet(name: &str, address: &str, tls: &Value, api_key: &str) -> (String, Valu
         },
     });
     (name.to_owned(), object)
+}
+
+/// A connection of the cluster for a namespace, and a fleet of the same name that refers to it. The
+/// operator has an API key of its own; that of the workers cannot be used.
+fn shared(name: &str, namespace: &str, address: &str) -> (Value, (String, Value)) {
+    let (name, mut fleet) = fleet(name, address, &json!({}), "broken-api-key");
+    let spec = fleet["spec"].as_object_mut().unwrap();
+    let mut connection = spec.remove("connection").unwrap();
+    spec.insert(
+        "connectionRef".to_owned(),
+        json!({"kind": "ClusterTemporalConnection", "name": name}),
+    );
+    connection["namespaces"] = json!([namespace]);
+    connection["tls"]["caSecretRef"] = json!({"name": "ca"});
+    connection["operatorCredentials"] =
+        json!({"apiKeySecretRef": {"name": "operator", "key": "key"}});
+    let object = json!({
+        "apiVersion": "taskqueue.dev/v1alpha1", "kind": "ClusterTemporalConnection",
+        "metadata": {
+            "name": name, "uid": format!("connection-{name}"), "generation": 1,
+            "resourceVersion": "1",
+        },
+        "spec": connection,
+    });
+    (object, (name, fleet))
 }
 
 /// The operator's process, ended on drop.
@@ -210,7 +237,11 @@ async fn no_part_of_a_secret_leaves_the_operator() {
             json!({"address": proxy, "credentialsSecretRef": {"name": "proxy"}});
         (name, fleet)
     };
+    let (for_shop, of_cluster) = shared("of-cluster", "shop", &temporal.address);
+    let (for_billing, not_listed) = shared("not-listed", "billing", &temporal.address);
     let fleets = [
+        of_cluster,
+        not_listed,
         with_client("good"),
         with_client("literal"),
         with_client("spaces"),
@@ -229,7 +260,14 @@ async fn no_part_of_a_secret_leaves_the_operator() {
             "broken-api-key",
         ),
     ];
-    let cluster = Cluster::start(fleets.into(), secrets.into(), config_maps.into()).await;
+    let cluster = Cluster::start(Given {
+        fleets: fleets.into(),
+        cluster_connections: vec![for_shop, for_billing],
+        secrets: secrets.into(),
+        operator_secrets: [secret("operator", &[("key", OPERATOR_KEY)])].into(),
+        config_maps: config_maps.into(),
+    })
+    .await;
 
     let dir = tempfile_dir("secrets");
     std::fs::write(dir.join("kubeconfig"), cluster.kubeconfig(TOKEN)).unwrap();
@@ -237,11 +275,14 @@ async fn no_part_of_a_secret_leaves_the_operator() {
     let mut running = operator(&dir);
     running
         .args(["run", "--metrics-address=127.0.0.1:0"])
+        .env("POD_NAMESPACE", "taskqueue-system")
         .stdout(Stdio::null())
         .stderr(std::fs::File::create(&log).unwrap());
     let running = Operator(running.spawn().unwrap());
 
     let expected = BTreeMap::from([
+        ("of-cluster", ("ScalingActive", "TemporalAccessDenied")),
+        ("not-listed", ("Ready", "ConnectionNotAllowed")),
         ("good", ("ScalingActive", "TemporalAccessDenied")),
         ("literal", ("Ready", "SecretInvalid")),
         ("spaces", ("Ready", "SecretInvalid")),
@@ -291,6 +332,14 @@ async fn no_part_of_a_secret_leaves_the_operator() {
     assert!(
         temporal.was_given(API_KEY),
         "the API key was sent to Temporal"
+    );
+    assert!(
+        temporal.was_given(OPERATOR_KEY),
+        "the operator's own API key was sent to Temporal"
+    );
+    assert!(
+        !temporal.was_given(BROKEN_API_KEY),
+        "an API key of workers was sent to Temporal"
     );
 
     assert!(

@@ -25,7 +25,7 @@ fn fleet(yaml: &str) -> Fleet {
 fn inline(fleet: &Fleet) -> &crate::Connection {
     match &fleet.connection {
         ConnectionSource::Inline(connection) => connection,
-        ConnectionSource::Reference(name) => panic!("{name} is a reference"),
+        ConnectionSource::Reference(to) => panic!("{to} is a reference"),
     }
 }
 
@@ -155,6 +155,41 @@ fn a_worker_gets_the_proxy_with_its_password_only_by_reference() {
             ("TASKQUEUE_PROXY_PASSWORD", "other"),
         ])
     );
+}
+
+#[test]
+fn a_client_certificate_in_files_has_variables_and_no_volume() {
+    let connection = |tls: serde_json::Value| {
+        json!({
+            "address": "temporal:7233", "tls": tls,
+            "operatorCredentials": {"clientCertificateSecretRef": {"name": "own"}},
+        })
+    };
+    let files = connection(json!({"clientCertificateFiles": {
+        "certificate": "/run/spiffe/svid.pem", "privateKey": "/run/spiffe/key.pem",
+    }}));
+    assert_eq!(
+        variables(files.clone(), json!([]))[4..],
+        pairs(&[
+            ("TEMPORAL_TLS", "true"),
+            ("TEMPORAL_TLS_CLIENT_CERT_PATH", "/run/spiffe/svid.pem"),
+            ("TEMPORAL_TLS_CLIENT_KEY_PATH", "/run/spiffe/key.pem"),
+        ])
+    );
+    let rendered = |connection: serde_json::Value| {
+        let mut resource = well_formed();
+        resource["metadata"]["uid"] = json!("u");
+        resource["spec"]["connection"] = connection;
+        let fleet = validate(&serde_json::from_value(resource).unwrap()).unwrap();
+        let deployment = render(&fleet, &fleet.queues[0], inline(&fleet));
+        serde_json::to_value(deployment.spec.unwrap().template.spec.unwrap()).unwrap()
+    };
+    let volumes = |connection| rendered(connection)["volumes"].clone();
+    assert_eq!(volumes(files), volumes(connection(json!({}))));
+    // The credentials of the operator are not in the pods at all.
+    let mut without = connection(json!({}));
+    without["operatorCredentials"] = serde_json::Value::Null;
+    assert_eq!(rendered(connection(json!({}))), rendered(without));
 }
 
 #[test]

@@ -3,15 +3,20 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::connection::{
-    ADDRESS_MESSAGE, CA_MESSAGE, PROXY_ADDRESS_MESSAGE, ProxySpec, SecretKeyReference,
-    TemporalConnectionSpec, TlsSpec, host_port,
+    ADDRESS_MESSAGE, CA_MESSAGE, CLIENT_CERTIFICATE_MESSAGE, ClientCertificateFiles,
+    FILE_PATH_MESSAGE, FILES_MESSAGE, OPERATOR_CREDENTIALS_MESSAGE, OperatorCredentialsSpec,
+    PROXY_ADDRESS_MESSAGE, ProxySpec, SecretKeyReference, TemporalConnectionSpec, TlsSpec,
+    host_port,
 };
-use crate::fleet::{Connection, Invalid, ObjectKey, ObjectKind, Proxy, SecretKey, Tls};
+use crate::fleet::{
+    ClientCertificate, Connection, Invalid, ObjectKey, ObjectKind, OperatorCredentials, Proxy,
+    SecretKey, Tls,
+};
 use crate::validate::findings::Findings;
 use crate::validate::no_proxy;
 
 /// Parses the connection at `path`: `spec.connection` of a `TaskQueueWorker`, or `spec` of a
-/// `TemporalConnection`.
+/// `TemporalConnection` or `ClusterTemporalConnection`.
 pub fn connection(spec: &TemporalConnectionSpec, path: &str) -> Result<Connection, Vec<Invalid>> {
     let mut findings = Findings::default();
     if let Err(message) = check_address(host_port(&spec.address), ADDRESS_MESSAGE) {
@@ -43,6 +48,11 @@ pub fn connection(spec: &TemporalConnectionSpec, path: &str) -> Result<Connectio
     if tls.is_some_and(|tls| tls.ca_secret_ref.is_some() && tls.ca_config_map_ref.is_some()) {
         findings.add(format!("{path}.tls.caConfigMapRef"), CA_MESSAGE);
     }
+    check_client_certificate(spec, path, &mut findings);
+    if spec.tls.is_none() && spec.operator_credentials.as_ref().is_some_and(presents) {
+        let path = format!("{path}.operatorCredentials");
+        findings.add(path, OPERATOR_CREDENTIALS_MESSAGE);
+    }
     if !findings.0.is_empty() {
         return Err(findings.0);
     }
@@ -52,18 +62,9 @@ pub fn connection(spec: &TemporalConnectionSpec, path: &str) -> Result<Connectio
         tls: tls.map(|tls| Tls {
             server_name: tls.server_name.clone(),
             ca: ca(tls),
-            client_certificate: tls
-                .client_certificate_secret_ref
-                .as_ref()
-                .map(|reference| reference.name.clone()),
+            client_certificate: client_certificate(tls),
         }),
-        api_key: spec
-            .api_key_secret_ref
-            .as_ref()
-            .map(|SecretKeyReference { name, key }| SecretKey {
-                secret: name.clone(),
-                key: key.clone(),
-            }),
+        api_key: spec.api_key_secret_ref.as_ref().map(secret_key),
         proxy: proxy
             .filter(|proxy| !is_excluded(&spec.address, proxy))
             .map(
@@ -78,7 +79,68 @@ pub fn connection(spec: &TemporalConnectionSpec, path: &str) -> Result<Connectio
                         .map(|reference| reference.name.clone()),
                 },
             ),
+        operator_credentials: spec
+            .operator_credentials
+            .as_ref()
+            .map(|own| OperatorCredentials {
+                client_certificate: own
+                    .client_certificate_secret_ref
+                    .as_ref()
+                    .map(|reference| reference.name.clone()),
+                api_key: own.api_key_secret_ref.as_ref().map(secret_key),
+            }),
     })
+}
+
+/// Whether the operator presents anything of its own.
+fn presents(own: &OperatorCredentialsSpec) -> bool {
+    own.api_key_secret_ref.is_some() || own.client_certificate_secret_ref.is_some()
+}
+
+fn check_client_certificate(spec: &TemporalConnectionSpec, path: &str, findings: &mut Findings) {
+    let Some(tls) = &spec.tls else { return };
+    let Some(files) = &tls.client_certificate_files else {
+        return;
+    };
+    let path = format!("{path}.tls.clientCertificateFiles");
+    if tls.client_certificate_secret_ref.is_some() {
+        findings.add(&path, CLIENT_CERTIFICATE_MESSAGE);
+    }
+    if spec.operator_credentials.is_none() {
+        findings.add(&path, FILES_MESSAGE);
+    }
+    for (field, file) in [
+        ("certificate", &files.certificate),
+        ("privateKey", &files.private_key),
+    ] {
+        // An environment variable cannot hold NUL.
+        if !file.starts_with('/') || file.ends_with('/') || file.contains('\0') {
+            findings.add(format!("{path}.{field}"), FILE_PATH_MESSAGE);
+        }
+    }
+}
+
+/// Where workers find their client certificate: at most one of the two fields is set.
+fn client_certificate(tls: &TlsSpec) -> Option<ClientCertificate> {
+    let secret = tls.client_certificate_secret_ref.as_ref();
+    let secret = secret.map(|reference| ClientCertificate::Secret(reference.name.clone()));
+    secret.or_else(|| {
+        let ClientCertificateFiles {
+            certificate,
+            private_key,
+        } = tls.client_certificate_files.clone()?;
+        Some(ClientCertificate::Files {
+            certificate,
+            private_key,
+        })
+    })
+}
+
+fn secret_key(reference: &SecretKeyReference) -> SecretKey {
+    SecretKey {
+        secret: reference.name.clone(),
+        key: reference.key.clone(),
+    }
 }
 
 /// Whether an address is reached without the proxy.

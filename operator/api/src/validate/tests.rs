@@ -55,6 +55,7 @@ fn an_accepted_resource_becomes_a_complete_fleet() {
             tls: None,
             api_key: None,
             proxy: None,
+            operator_credentials: None,
         }))
     );
     let queues: Vec<_> = fleet

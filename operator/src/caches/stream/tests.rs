@@ -51,7 +51,7 @@ fn empty() -> Value {
 
 fn watching(client: &Client) -> (Caches, crate::caches::Watches, Metrics) {
     let metrics = Metrics::new(Clock::start()).unwrap();
-    let (caches, watches) = watch(client, &Scope::Cluster, &metrics, |_| {});
+    let (caches, watches) = watch(client, &Scope::Cluster, &metrics, true, |_| {});
     (caches, watches, metrics)
 }
 

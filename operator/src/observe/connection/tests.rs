@@ -5,11 +5,14 @@ mod often;
 use k8s_openapi::ByteString;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use taskqueue_api::fleet::{ObjectKey, Proxy as SpecProxy, Tls as SpecTls};
+use taskqueue_api::fleet::{
+    ClientCertificate as SpecClientCertificate, ObjectKey, ObjectKind, Proxy as SpecProxy,
+    SecretKey, Tls as SpecTls,
+};
 use taskqueue_testkit::exposure::exposed;
 
 use super::*;
-use crate::testing::{NOW, api, failure, simple, usable};
+use crate::testing::{NOW, api, failure, in_one, simple, usable};
 
 /// A certificate and its key.
 pub(crate) fn issued() -> (String, String) {
@@ -61,7 +64,7 @@ fn ca(kind: ObjectKind) -> ObjectKey {
 fn complete() -> Connection {
     let tls = SpecTls {
         ca: Some(ca(ObjectKind::Secret)),
-        client_certificate: Some("client".to_owned()),
+        client_certificate: Some(SpecClientCertificate::Secret("client".to_owned())),
         server_name: None,
     };
     let proxy = SpecProxy {
@@ -95,8 +98,8 @@ async fn of_fleet(
     doubtful: bool,
     now: Time,
 ) -> Result<Usable, NotReady> {
-    let (namespace, source) = (&fleet.key.namespace, &fleet.connection);
-    resolve(secrets, namespace, source, spec, doubtful, now).await
+    let (namespaces, source) = (in_one(&fleet.key.namespace), &fleet.connection);
+    resolve(secrets, &namespaces, source, spec, doubtful, now).await
 }
 
 /// Resolves a connection whose Secrets have these values.
@@ -190,14 +193,23 @@ async fn an_invalid_address_is_a_mistake_in_the_spec_and_not_in_a_secret() {
         resolved(&fleet, &spec, good()).await.unwrap_err(),
         NotReady::new(Reason::InvalidSpec, format!("spec.connection: {why}"))
     );
-    fleet.connection = ConnectionSource::Reference("shared".to_owned());
-    assert_eq!(
-        resolved(&fleet, &spec, good()).await.unwrap_err(),
-        NotReady::new(
-            Reason::ConnectionInvalid,
-            format!("TemporalConnection shared: {why}")
-        )
-    );
+    for (kind, named) in [
+        (
+            ConnectionKind::TemporalConnection,
+            "TemporalConnection shared",
+        ),
+        (
+            ConnectionKind::ClusterTemporalConnection,
+            "ClusterTemporalConnection shared",
+        ),
+    ] {
+        let name = "shared".to_owned();
+        fleet.connection = ConnectionSource::Reference(ConnectionReference { kind, name });
+        assert_eq!(
+            resolved(&fleet, &spec, good()).await.unwrap_err(),
+            NotReady::new(Reason::ConnectionInvalid, format!("{named}: {why}"))
+        );
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! What is reported long before, shortly before and after a certificate expires.
 
 use rcgen::{CertificateParams, DnType, KeyPair};
-use taskqueue_api::fleet::{ObjectKey, Tls};
+use taskqueue_api::Connection;
+use taskqueue_api::fleet::{ObjectKey, OperatorCredentials, Tls};
 use taskqueue_temporal::{ConnectionFields, ResolvedConnection};
 
 use super::*;
-use crate::testing::{simple, usable};
+use crate::observe::connection::parts::Namespaces;
+use crate::testing::{in_one, simple, usable};
 
 const WEEK: Duration = Duration::from_hours(7 * 24);
 
@@ -41,6 +43,7 @@ fn connection(kind: ObjectKind) -> Usable {
     };
     Usable {
         spec,
+        namespaces: in_one("shop"),
         resolved: ResolvedConnection::new(fields).unwrap(),
     }
 }
@@ -119,6 +122,57 @@ fn a_certificate_in_a_config_map_is_reported_with_that() {
         serde_json::to_value(certificates.statuses()).unwrap(),
         serde_json::json!([{
             "use": "ca", "configMapName": "temporal-ca", "notAfter": "2030-01-01T00:00:00Z",
+        }])
+    );
+}
+
+/// The client certificate of an operator's own credentials, in the namespace of the operator.
+#[test]
+fn a_certificate_of_the_operator_alone_is_reported_with_its_namespace() {
+    let (certificate, key) = crate::observe::connection::tests::issued();
+    let mut usable = usable(&simple());
+    usable.spec.tls = Some(Tls::default());
+    usable.spec.operator_credentials = Some(OperatorCredentials {
+        client_certificate: Some("operator".to_owned()),
+        api_key: None,
+    });
+    usable.namespaces = Namespaces {
+        fleet: "shop".to_owned(),
+        operator_credentials: "taskqueue-system".to_owned(),
+    };
+    let fields = ConnectionFields {
+        address: usable.spec.address.clone(),
+        temporal_namespace: usable.spec.temporal_namespace.clone(),
+        tls: Some(taskqueue_temporal::Tls {
+            client: Some(taskqueue_temporal::ClientCertificate {
+                certificate_pem: certificate.into_bytes(),
+                key_pem: taskqueue_temporal::Secret::new(key),
+            }),
+            ..taskqueue_temporal::Tls::default()
+        }),
+        ..ConnectionFields::default()
+    };
+    usable.resolved = ResolvedConnection::new(fields).unwrap();
+    let certificates = Certificates::of(&usable, "4095-12-31T00:00:00Z".parse().unwrap());
+    assert_eq!(
+        certificates.draft(WEEK).unwrap().message,
+        "the client certificate \"CN=rcgen self signed cert\" in Secret operator in namespace \
+         taskqueue-system expires at 4096-01-01T00:00:00Z; renew it in the Secret before that, \
+         while the old one is still valid: the operator uses the new one within about 30s"
+    );
+    assert_eq!(
+        certificates.numbers(),
+        [CertificateNumbers {
+            certificate: "client",
+            secret: "taskqueue-system/operator".to_owned(),
+            config_map: String::new(),
+            expires: 67_090_118_400,
+        }]
+    );
+    assert_eq!(
+        serde_json::to_value(certificates.statuses()).unwrap(),
+        serde_json::json!([{
+            "use": "client", "secretName": "operator", "notAfter": "4096-01-01T00:00:00Z",
         }])
     );
 }

@@ -9,6 +9,7 @@ pub(super) fn ready(reason: Reason) -> u8 {
         Reason::Forbidden => 1,
         Reason::ConnectionNotFound
         | Reason::ConnectionInvalid
+        | Reason::ConnectionNotAllowed
         | Reason::InvalidSpec
         | Reason::ConnectionUntried
         | Reason::SecretNotFound

@@ -160,6 +160,7 @@ fn waits_for_a_person(condition: &ConditionBuilder, queues: &[QueueFacts<'_>]) -
         | Reason::ConfigMapInvalid
         | Reason::ConnectionNotFound
         | Reason::ConnectionInvalid
+        | Reason::ConnectionNotAllowed
         | Reason::ConnectionUntried
         | Reason::NameConflict
         | Reason::QueueConflict

@@ -10,7 +10,11 @@ use crate::clock::Clock;
 use crate::observe::connection::tests::{issued, secret};
 use crate::testing::{ApiRequest, Log, NOW, api, failure, resource};
 
+mod cluster;
+
 const WARNING: Duration = Duration::from_hours(24);
+/// The operator's own namespace.
+const OWN: &str = "taskqueue-system";
 
 fn moment(minutes: u64) -> Moment {
     Moment {
@@ -60,7 +64,7 @@ impl Reported {
             filler.fleets.apply_watcher_event(&Event::Apply(fleet));
         }
         let mut reported = Self {
-            reports: ConnectionReports::new(client.clone(), metrics, WARNING),
+            reports: ConnectionReports::new(client.clone(), metrics, OWN.to_owned(), WARNING),
             secrets: Secrets::new(client),
             caches,
             filler,
@@ -79,7 +83,7 @@ impl Reported {
 
     /// The statuses that are written at this minute.
     async fn at(&mut self, minutes: u64) -> Vec<Value> {
-        let (caches, now) = ([&self.caches], moment(minutes));
+        let (caches, now) = ([self.caches.clone()], moment(minutes));
         self.reports.report(&caches, &self.secrets, now).await;
         let requests = self.log.take().into_iter();
         let writes = requests.filter(|request| request.line.starts_with("PATCH"));
@@ -203,7 +207,7 @@ async fn a_refused_status_is_tried_again_after_a_minute() {
         };
         let mut reported = Reported::new(refusing, 1);
         assert_eq!(reported.at(0).await.len(), 1, "{code}");
-        let (caches, mut now) = ([&reported.caches], moment(0));
+        let (caches, mut now) = ([reported.caches.clone()], moment(0));
         now.monotonic = now.monotonic.plus(Duration::from_secs(59));
         reported
             .reports
@@ -245,7 +249,15 @@ async fn a_status_that_somebody_else_changes_is_written_again() {
     changed["status"] = status.clone();
     changed["status"]["fleetCount"] = json!(7);
     reported.apply(changed);
+    // Two operators with different namespaces must not write without end.
+    let (caches, mut now) = ([reported.caches.clone()], moment(0));
+    now.monotonic = now.monotonic.plus(Duration::from_secs(59));
+    reported
+        .reports
+        .report(&caches, &reported.secrets, now)
+        .await;
     let repaired = reported.at(1).await;
+    assert_eq!(repaired.len(), 1, "once, and only after a minute");
     assert_eq!(repaired[0]["fleetCount"], 0);
 }
 
@@ -267,7 +279,7 @@ async fn a_refused_status_delays_no_other() {
     other["metadata"]["name"] = json!("other");
     other["metadata"]["uid"] = json!("o");
     reported.apply(other);
-    let (caches, mut now) = ([&reported.caches], moment(0));
+    let (caches, mut now) = ([reported.caches.clone()], moment(0));
     now.monotonic = now.monotonic.plus(Duration::from_secs(5));
     reported
         .reports

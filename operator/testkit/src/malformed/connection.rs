@@ -118,6 +118,84 @@ pub(super) const INLINE: &[Mistake] = &[
         ],
     ),
     (
+        "a reference to a connection of an unknown kind",
+        &[
+            ("/spec/connection", "null"),
+            (
+                "/spec/connectionRef",
+                r#"{"kind": "Secret", "name": "shared"}"#,
+            ),
+        ],
+        &[
+            "spec.connectionRef.kind",
+            r#"supported values: "TemporalConnection", "ClusterTemporalConnection""#,
+        ],
+    ),
+    (
+        "an API key of the operator without TLS",
+        &[(
+            "/spec/connection/operatorCredentials",
+            r#"{"apiKeySecretRef": {"name": "key", "key": "key"}}"#,
+        )],
+        &[
+            "spec.connection.operatorCredentials",
+            "operatorCredentials needs tls",
+        ],
+    ),
+    (
+        "a client certificate of the operator without TLS",
+        &[(
+            "/spec/connection/operatorCredentials",
+            r#"{"clientCertificateSecretRef": {"name": "client"}}"#,
+        )],
+        &[
+            "spec.connection.operatorCredentials",
+            "operatorCredentials needs tls",
+        ],
+    ),
+    (
+        "a client certificate from a Secret and from files",
+        &[
+            ("/spec/connection/operatorCredentials", "{}"),
+            (
+                "/spec/connection/tls",
+                r#"{
+                    "clientCertificateSecretRef": {"name": "client"},
+                    "clientCertificateFiles": {"certificate": "/a.pem", "privateKey": "/b.pem"}
+                }"#,
+            ),
+        ],
+        &[
+            "spec.connection.tls.clientCertificateFiles",
+            "set clientCertificateSecretRef or clientCertificateFiles, not both",
+        ],
+    ),
+    (
+        "a client certificate in files, and nothing for the operator",
+        &[(
+            "/spec/connection/tls",
+            r#"{"clientCertificateFiles": {"certificate": "/a.pem", "privateKey": "/b.pem"}}"#,
+        )],
+        &[
+            "spec.connection.tls.clientCertificateFiles",
+            "clientCertificateFiles needs operatorCredentials: the operator cannot read files",
+        ],
+    ),
+    (
+        "a client certificate in a file with a relative path",
+        &[
+            ("/spec/connection/operatorCredentials", "{}"),
+            (
+                "/spec/connection/tls",
+                r#"{"clientCertificateFiles": {"certificate": "a.pem", "privateKey": "/b.pem"}}"#,
+            ),
+        ],
+        &[
+            "spec.connection.tls.clientCertificateFiles.certificate",
+            "the path of a file must be absolute",
+        ],
+    ),
+    (
         "an empty Temporal namespace",
         &[("/spec/connection/temporalNamespace", r#""""#)],
         &["spec.connection.temporalNamespace"],
@@ -148,5 +226,66 @@ pub(super) const SHARED: &[Mistake] = &[
             r#"{"caSecretRef": {"name": "ca", "namespace": "other"}}"#,
         )],
         &["unknown field", "spec.tls.caSecretRef.namespace"],
+    ),
+];
+
+/// In a `ClusterTemporalConnection`.
+pub(super) const OF_CLUSTER: &[Mistake] = &[
+    (
+        "a connection of the cluster without namespaces",
+        &[("/spec/namespaces", "null")],
+        &["spec.namespaces: Required value"],
+    ),
+    (
+        "a connection of the cluster for no namespace",
+        &[("/spec/namespaces", "[]")],
+        &["spec.namespaces", "at least 1 items"],
+    ),
+    (
+        "a connection of the cluster for every namespace",
+        &[("/spec/namespaces", r#"["*"]"#)],
+        &["spec.namespaces[0]", "should match"],
+    ),
+    (
+        "a connection of the cluster that lists a namespace twice",
+        &[("/spec/namespaces", r#"["shop", "shop"]"#)],
+        &["spec.namespaces[1]", "Duplicate value"],
+    ),
+    (
+        "a connection of the cluster without an address",
+        &[("/spec/address", "null")],
+        &["spec.address: Required value"],
+    ),
+    (
+        "a connection of the cluster with a scheme in its address",
+        &[("/spec/address", r#""http://temporal:7233""#)],
+        &["spec.address", "address must be host:port without a scheme"],
+    ),
+    (
+        "a connection of the cluster with an API key and no TLS",
+        &[("/spec/apiKeySecretRef", r#"{"name": "key", "key": "key"}"#)],
+        &["spec.apiKeySecretRef", "apiKeySecretRef needs tls"],
+    ),
+    (
+        "a connection of the cluster with an API key of the operator and no TLS",
+        &[(
+            "/spec/operatorCredentials",
+            r#"{"apiKeySecretRef": {"name": "key", "key": "key"}}"#,
+        )],
+        &["spec.operatorCredentials", "operatorCredentials needs tls"],
+    ),
+    (
+        "a connection of the cluster with a Secret in a namespace of its choice",
+        &[
+            ("/spec/tls", "{}"),
+            (
+                "/spec/operatorCredentials",
+                r#"{"apiKeySecretRef": {"name": "key", "key": "key", "namespace": "other"}}"#,
+            ),
+        ],
+        &[
+            "unknown field",
+            "spec.operatorCredentials.apiKeySecretRef.namespace",
+        ],
     ),
 ];

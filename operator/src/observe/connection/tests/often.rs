@@ -9,7 +9,7 @@ use taskqueue_api::fleet::SecretKey;
 use super::super::*;
 use super::of_fleet;
 use crate::observe::secrets::FRESH;
-use crate::testing::{NOW, failure, simple, slow_api, usable};
+use crate::testing::{NOW, failure, in_one, simple, slow_api, usable};
 
 /// A connection with an API key, and TLS with the public certificate authorities.
 fn with_key() -> Connection {
@@ -46,7 +46,8 @@ async fn a_secret_is_read_once_for_all_fleets_that_name_it() {
     let resolved = join_all(fleets).await;
     assert!(resolved.iter().all(Result::is_ok));
     assert_eq!(log.lines(), ["GET /api/v1/namespaces/shop/secrets/key"]);
-    assert_eq!(secrets.due("shop", &spec, false, NOW), Some(FRESH));
+    let objects = parts::objects(&spec, &in_one("shop"));
+    assert_eq!(secrets.due(objects.keys(), false, NOW), Some(FRESH));
 }
 
 #[tokio::test(start_paused = true)]

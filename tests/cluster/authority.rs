@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::{
     RootCertStore, ServerConfig,
@@ -14,7 +14,7 @@ use rustls::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::TestCluster;
+use crate::harness::{OPERATOR_NAMESPACE, TestCluster};
 
 /// The name in the server's certificate. It is not a DNS name.
 pub(crate) const SERVER: &str = "temporal.test";
@@ -122,15 +122,38 @@ pub(crate) async fn basic_auth_secret(
     apply(cluster, name, "kubernetes.io/basic-auth", &data).await
 }
 
+/// Creates a Secret in the operator's namespace with a client's certificate and key, and with an
+/// API key as `api-key`. It goes with the test's namespace.
+pub(crate) async fn operator_secret(
+    cluster: &TestCluster,
+    name: &str,
+    signed: &Signed,
+    api_key: &str,
+) -> anyhow::Result<()> {
+    let data = json!({
+        "tls.crt": signed.certificate, "tls.key": signed.key, "api-key": api_key,
+    });
+    let metadata = json!({"name": name, "ownerReferences": [cluster.owner().await?]});
+    let api = Api::namespaced(cluster.client.clone(), OPERATOR_NAMESPACE);
+    apply_to(&api, name, &metadata, "kubernetes.io/tls", &data).await
+}
+
 async fn apply(cluster: &TestCluster, name: &str, type_: &str, data: &Value) -> anyhow::Result<()> {
+    apply_to(&cluster.api(), name, &json!({"name": name}), type_, data).await
+}
+
+async fn apply_to(
+    api: &Api<Secret>,
+    name: &str,
+    metadata: &Value,
+    type_: &str,
+    data: &Value,
+) -> anyhow::Result<()> {
     let object = json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": type_,
+        "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": type_,
         "stringData": data,
     });
     let params = PatchParams::apply("cluster-test").force();
-    cluster
-        .api::<Secret>()
-        .patch(name, &params, &Patch::Apply(&object))
-        .await?;
+    api.patch(name, &params, &Patch::Apply(&object)).await?;
     Ok(())
 }

@@ -230,6 +230,16 @@ impl TestCluster {
         Ok(())
     }
 
+    /// An owner reference to the test's namespace. An object outside that has it is deleted with
+    /// the namespace.
+    pub(crate) async fn owner(&self) -> anyhow::Result<Value> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let uid = namespaces.get(&self.namespace).await?.uid();
+        Ok(json!({
+            "apiVersion": "v1", "kind": "Namespace", "name": self.namespace, "uid": uid,
+        }))
+    }
+
     /// The fleet `orders`.
     pub(crate) async fn fleet(&self) -> anyhow::Result<TaskQueueWorker> {
         Ok(self.api().get("orders").await?)

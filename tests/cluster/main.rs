@@ -44,6 +44,7 @@ mod rights;
 mod rollouts;
 mod scaling;
 mod scraping;
+mod shared_connection;
 mod soak;
 mod stuck;
 mod targets;

@@ -4,14 +4,20 @@
 use std::{path::Path, process::Stdio};
 
 use serde_json::Value;
-use taskqueue_testkit::malformed::{malformed, well_formed, well_formed_connection};
+use taskqueue_testkit::malformed::{
+    malformed, well_formed, well_formed_cluster_connection, well_formed_connection,
+};
 
 use crate::harness::{TestCluster, output, with_namespace};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_mistake_of_the_table_is_refused_and_its_field_is_named() {
     with_namespace("every-mistake-is-refused", |cluster| async move {
-        for good in [well_formed(), well_formed_connection()] {
+        for good in [
+            well_formed(),
+            well_formed_connection(),
+            well_formed_cluster_connection(),
+        ] {
             apply(&cluster, &good)?;
         }
         let mut wrong = Vec::new();

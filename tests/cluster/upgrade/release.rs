@@ -16,7 +16,8 @@ use crate::harness::{
     OPERATOR, OPERATOR_NAMESPACE, TestCluster, Workers, eventually, one_queue, output,
 };
 
-const DEFINITIONS: [&str; 2] = [
+const DEFINITIONS: [&str; 3] = [
+    "clustertemporalconnections.taskqueue.dev",
     "taskqueueworkers.taskqueue.dev",
     "temporalconnections.taskqueue.dev",
 ];
@@ -156,8 +157,12 @@ impl Release {
         let api: Api<CustomResourceDefinition> = Api::all(self.cluster.client.clone());
         for name in DEFINITIONS {
             let plural = name.split('.').next().unwrap_or_default();
-            let text =
-                std::fs::read_to_string(folder.join(format!("taskqueue.dev_{plural}.yaml")))?;
+            let file = folder.join(format!("taskqueue.dev_{plural}.yaml"));
+            // An earlier version has fewer kinds.
+            if !file.exists() {
+                continue;
+            }
+            let text = std::fs::read_to_string(file)?;
             let file: CustomResourceDefinition = serde_saphyr::from_str(&text)?;
             eventually(
                 &format!("{name} is served as in {}", folder.display()),

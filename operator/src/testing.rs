@@ -179,7 +179,7 @@ pub(crate) fn simple() -> Fleet {
 pub(crate) fn in_one(namespace: &str) -> Namespaces {
     Namespaces {
         fleet: namespace.to_owned(),
-        operator_credentials: namespace.to_owned(),
+        operator: namespace.to_owned(),
     }
 }
 

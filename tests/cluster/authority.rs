@@ -127,11 +127,12 @@ pub(crate) async fn basic_auth_secret(
 pub(crate) async fn operator_secret(
     cluster: &TestCluster,
     name: &str,
+    ca: &str,
     signed: &Signed,
     api_key: &str,
 ) -> anyhow::Result<()> {
     let data = json!({
-        "tls.crt": signed.certificate, "tls.key": signed.key, "api-key": api_key,
+        "ca.crt": ca, "tls.crt": signed.certificate, "tls.key": signed.key, "api-key": api_key,
     });
     let metadata = json!({"name": name, "ownerReferences": [cluster.owner().await?]});
     let api = Api::namespaced(cluster.client.clone(), OPERATOR_NAMESPACE);

@@ -92,13 +92,14 @@ async fn over_a_shared_connection_the_operator_and_the_workers_use_credentials_o
         let of_operator = authority.sign("operator", LONG)?;
         let of_workers = authority.sign("workers", LONG)?;
         let name = cluster.queue("operator");
-        operator_secret(&cluster, &name, &of_operator, KEY_OF_OPERATOR).await?;
-        let ca = [("ca.crt", authority.certificate.as_str())];
-        secret(&cluster, "temporal-ca", &ca).await?;
+        let ca = authority.certificate.as_str();
+        operator_secret(&cluster, &name, ca, &of_operator, KEY_OF_OPERATOR).await?;
+        // The authority of the workers has the name of the operator's, which is another Secret.
+        secret(&cluster, &name, &[("ca.crt", ca)]).await?;
         client_secret(&cluster, "temporal-client", &of_workers).await?;
         secret(&cluster, "temporal-key", &[("key", KEY_OF_WORKERS)]).await?;
         let mut spec = front.connection(&json!({
-            "caSecretRef": {"name": "temporal-ca"},
+            "caSecretRef": {"name": name},
             "clientCertificateSecretRef": {"name": "temporal-client"},
         }));
         spec["apiKeySecretRef"] = json!({"name": "temporal-key", "key": "key"});

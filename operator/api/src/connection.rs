@@ -173,8 +173,9 @@ pub struct TemporalConnectionSpec {
     /// What the operator itself presents to Temporal, in place of apiKeySecretRef and
     /// tls.clientCertificateSecretRef. Those are then for the workers alone, and the operator does
     /// not read them. An empty value, {}, means that the operator presents nothing. Its Secrets are
-    /// in the namespace of the fleet; those of a ClusterTemporalConnection are in the namespace of
-    /// the operator. Default: the operator presents what the workers do.
+    /// in the namespace of the fleet. If a ClusterTemporalConnection sets it, the operator reads
+    /// every Secret and ConfigMap that it needs in its own namespace, also those of tls and proxy.
+    /// Default: the operator presents what the workers do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator_credentials: Option<OperatorCredentialsSpec>,
 }

@@ -221,10 +221,13 @@ impl Connection {
         }
     }
 
-    /// The connection without the Secrets and ConfigMaps in the namespace of a fleet: what of a
+    /// The connection without what the operator reads in the namespace of a fleet: what of a
     /// `ClusterTemporalConnection` is the same for all fleets.
     #[must_use]
     pub fn without_objects_of_fleets(mut self) -> Self {
+        if self.operator_credentials.is_some() {
+            return self;
+        }
         if let Some(tls) = &mut self.tls {
             (tls.ca, tls.client_certificate) = (None, None);
         }
@@ -232,7 +235,6 @@ impl Connection {
             proxy.credentials = None;
         }
         self.api_key = None;
-        self.operator_credentials.get_or_insert_default();
         self
     }
 }

@@ -119,7 +119,8 @@ impl<'a> Certificates<'a> {
 
     fn expires(&self, found: &Certificate) -> String {
         let own = self.connection.spec.operator_credentials.is_some();
-        let workers = if own && found.expiry.used_as == CertificateUse::Client {
+        let of_operator = own && found.expiry.used_as == CertificateUse::Client;
+        let workers = if of_operator || self.is_elsewhere(&found.object) {
             ""
         } else {
             ", and the workers get it as a file"

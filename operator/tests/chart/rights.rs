@@ -98,7 +98,7 @@ fn the_operator_has_exactly_these_rights_in_every_mode() {
 
 /// With a list of namespaces, an administrator asks for each cluster-wide right.
 #[test]
-fn connections_of_the_cluster_are_read_with_a_right_that_names_the_secrets() {
+fn connections_of_the_cluster_are_read_with_a_right_that_names_the_objects() {
     let render = |settings: &[&str]| {
         let chart = chart();
         let mut arguments = vec!["template", "taskqueue-operator"];
@@ -118,23 +118,23 @@ fn connections_of_the_cluster_are_read_with_a_right_that_names_the_secrets() {
             .collect::<Vec<_>>()
     };
     let enabled = "clusterConnections.enabled=true";
-    let secrets = "clusterConnections.operatorSecrets={one,two}";
+    let named = "clusterConnections.operatorObjects={one,two}";
     let name = "taskqueue-operator-cluster-connections";
     let of_cluster = [
         format!("ClusterRole {name}"),
         format!("ClusterRoleBinding {name}"),
     ];
-    assert_eq!(added(&[secrets]), Vec::<String>::new());
+    assert_eq!(added(&[named]), Vec::<String>::new());
     assert_eq!(added(&[enabled]), of_cluster);
-    let with = render(&[enabled, secrets]);
+    let with = render(&[enabled, named]);
     let role = with
         .iter()
         .find(|object| title(object).ends_with("/taskqueue-operator-credentials"));
     assert_eq!(
-        role.expect("a role for the Secrets")["rules"],
+        role.expect("a role for the objects")["rules"],
         json!([{
-            "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["one", "two"],
-            "verbs": ["get"],
+            "apiGroups": [""], "resources": ["secrets", "configmaps"],
+            "resourceNames": ["one", "two"], "verbs": ["get"],
         }])
     );
     // The operator does not try what it may not.

@@ -264,7 +264,11 @@ async fn no_part_of_a_secret_leaves_the_operator() {
         fleets: fleets.into(),
         cluster_connections: vec![for_shop, for_billing],
         secrets: secrets.into(),
-        operator_secrets: [secret("operator", &[("key", OPERATOR_KEY)])].into(),
+        operator_secrets: [
+            secret("operator", &[("key", OPERATOR_KEY)]),
+            secret("ca", &[("ca.crt", &ca)]),
+        ]
+        .into(),
         config_maps: config_maps.into(),
     })
     .await;

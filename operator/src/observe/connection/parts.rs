@@ -16,8 +16,8 @@ use crate::observe::secrets::ObjectName;
 pub struct Namespaces {
     /// That of the fleet.
     pub fleet: String,
-    /// That of the Secrets in `operatorCredentials`.
-    pub operator_credentials: String,
+    /// That of all that the operator reads for a connection with `operatorCredentials`.
+    pub operator: String,
 }
 
 impl Namespaces {
@@ -31,7 +31,7 @@ impl Namespaces {
         );
         Self {
             fleet: fleet.to_owned(),
-            operator_credentials: if of_cluster { own } else { fleet }.to_owned(),
+            operator: if of_cluster { own } else { fleet }.to_owned(),
         }
     }
 }
@@ -56,37 +56,39 @@ const PARTS: [SecretPart; 6] = [
 
 /// Where the operator finds a part of a connection; `None` if it uses no such part.
 pub fn place(spec: &Connection, namespaces: &Namespaces, part: SecretPart) -> Option<Place> {
-    let at = |kind, namespace: &str, name: &str, key: &str| Place {
+    // Never a credential of the operator's own with a certificate authority that the author of a
+    // fleet chooses: it decides which server gets the credential.
+    let namespace = match &spec.operator_credentials {
+        Some(_) => &namespaces.operator,
+        None => &namespaces.fleet,
+    };
+    let at = |kind, name: &str, key: &str| Place {
         object: ObjectName {
             kind,
-            namespace: namespace.to_owned(),
+            namespace: namespace.clone(),
             name: name.to_owned(),
         },
         key: key.to_owned(),
     };
-    let credentials = match &spec.operator_credentials {
-        Some(_) => &namespaces.operator_credentials,
-        None => &namespaces.fleet,
-    };
     let of_client = |key| {
         let secret = spec.operator_client_certificate()?;
-        Some(at(ObjectKind::Secret, credentials, secret, key))
+        Some(at(ObjectKind::Secret, secret, key))
     };
     let of_proxy = |key| {
         let secret = spec.proxy.as_ref()?.credentials.as_ref()?;
-        Some(at(ObjectKind::Secret, &namespaces.fleet, secret, key))
+        Some(at(ObjectKind::Secret, secret, key))
     };
     match part {
         SecretPart::CaCertificate => {
             let ca = spec.tls.as_ref()?.ca.as_ref()?;
-            Some(at(ca.kind, &namespaces.fleet, &ca.name, &ca.key))
+            Some(at(ca.kind, &ca.name, &ca.key))
         }
         SecretPart::ClientCertificate => of_client(TLS_CERTIFICATE_KEY),
         SecretPart::ClientKey => of_client(TLS_PRIVATE_KEY_KEY),
         SecretPart::ApiKey => {
             let api_key = spec.operator_api_key()?;
             let (secret, key) = (&api_key.secret, &api_key.key);
-            Some(at(ObjectKind::Secret, credentials, secret, key))
+            Some(at(ObjectKind::Secret, secret, key))
         }
         SecretPart::ProxyUsername => of_proxy(USERNAME_KEY),
         SecretPart::ProxyPassword => of_proxy(PASSWORD_KEY),

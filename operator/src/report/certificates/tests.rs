@@ -138,7 +138,7 @@ fn a_certificate_of_the_operator_alone_is_reported_with_its_namespace() {
     });
     usable.namespaces = Namespaces {
         fleet: "shop".to_owned(),
-        operator_credentials: "taskqueue-system".to_owned(),
+        operator: "taskqueue-system".to_owned(),
     };
     let fields = ConnectionFields {
         address: usable.spec.address.clone(),

@@ -6,8 +6,7 @@ use crate::cluster_connection::{
 };
 use crate::connection::TemporalConnectionSpec;
 use crate::fleet::{
-    ClientCertificate, Connection, ConnectionSource, ObjectKey, ObjectKind, OperatorCredentials,
-    Proxy, SecretKey, Tls,
+    ClientCertificate, Connection, ConnectionSource, ObjectKey, ObjectKind, Proxy, SecretKey, Tls,
 };
 
 fn key(secret: &str, key: &str) -> SecretKey {
@@ -211,7 +210,7 @@ fn what_is_the_same_for_all_fleets_names_no_object_of_a_fleet() {
                 address: "proxy:3128".to_owned(),
                 credentials: None,
             }),
-            operator_credentials: Some(OperatorCredentials::default()),
+            operator_credentials: None,
         }
     );
 }

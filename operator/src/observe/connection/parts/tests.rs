@@ -86,33 +86,30 @@ fn credentials_of_the_operator_replace_those_of_the_workers() {
         "clientCertificateSecretRef": {"name": "own"},
         "apiKeySecretRef": {"name": "ca", "key": "own"},
     });
-    let shared = [
-        object(SECRET, "shop", "ca", "ca.crt"),
-        object(SECRET, "shop", "proxy", "password,username"),
-    ];
+    let presents_nothing = {
+        let mut spec = spec.clone();
+        spec["operatorCredentials"] = json!({});
+        spec
+    };
     // The operator's own namespace only for what nobody but a cluster's administrator writes.
-    assert_eq!(
-        read(ConnectionKind::ClusterTemporalConnection, spec.clone()),
-        [
-            object(SECRET, "operator", "ca", "own"),
-            object(SECRET, "operator", "own", "tls.crt,tls.key"),
-            shared[0].clone(),
-            shared[1].clone(),
-        ]
-    );
-    assert_eq!(
-        read(ConnectionKind::TemporalConnection, spec.clone()),
-        [
-            object(SECRET, "shop", "ca", "ca.crt,own"),
-            object(SECRET, "shop", "own", "tls.crt,tls.key"),
-            shared[1].clone(),
-        ]
-    );
-    spec["operatorCredentials"] = json!({});
-    for kind in [
-        ConnectionKind::TemporalConnection,
-        ConnectionKind::ClusterTemporalConnection,
+    for (kind, namespace) in [
+        (ConnectionKind::TemporalConnection, "shop"),
+        (ConnectionKind::ClusterTemporalConnection, "operator"),
     ] {
-        assert_eq!(read(kind, spec.clone()), shared);
+        assert_eq!(
+            read(kind, spec.clone()),
+            [
+                object(SECRET, namespace, "ca", "ca.crt,own"),
+                object(SECRET, namespace, "own", "tls.crt,tls.key"),
+                object(SECRET, namespace, "proxy", "password,username"),
+            ]
+        );
+        assert_eq!(
+            read(kind, presents_nothing.clone()),
+            [
+                object(SECRET, namespace, "ca", "ca.crt"),
+                object(SECRET, namespace, "proxy", "password,username"),
+            ]
+        );
     }
 }

@@ -49,7 +49,7 @@ impl Reported {
         let mut requests = self.log.take();
         requests.retain(|request| {
             let line = &request.line;
-            !line.contains("/temporalconnections/") && !line.contains("/secrets/ca")
+            !line.contains("/namespaces/shop/")
         });
         requests
     }
@@ -78,12 +78,15 @@ async fn a_connection_of_the_cluster_is_checked_with_the_secrets_of_the_operator
     let mut reported = Reported::new(server(), 0);
     reported.show(of_cluster());
     let requests = reported.requests_at(0).await;
-    let [read, write] = requests.as_slice() else {
+    let [ca, client, write] = requests.as_slice() else {
         panic!("{requests:?}")
     };
     assert_eq!(
-        read.line,
-        "GET /api/v1/namespaces/taskqueue-system/secrets/of-operator"
+        [&ca.line, &client.line],
+        [
+            "GET /api/v1/namespaces/taskqueue-system/secrets/ca",
+            "GET /api/v1/namespaces/taskqueue-system/secrets/of-operator",
+        ]
     );
     let line = "PATCH /apis/taskqueue.dev/v1alpha1/clustertemporalconnections/production/status?";
     assert!(write.line.starts_with(line), "{}", write.line);
@@ -108,9 +111,10 @@ async fn a_connection_of_the_cluster_is_checked_with_the_secrets_of_the_operator
     );
     assert_eq!(
         status["certificates"],
-        json!([{
-            "use": "client", "secretName": "of-operator", "notAfter": "4096-01-01T00:00:00Z",
-        }])
+        json!([
+            {"use": "ca", "secretName": "ca", "notAfter": "4096-01-01T00:00:00Z"},
+            {"use": "client", "secretName": "of-operator", "notAfter": "4096-01-01T00:00:00Z"},
+        ])
     );
     // The watch has not shown it yet.
     let later = reported.requests_at(1).await;

@@ -52,8 +52,8 @@ pub struct Caches {
     pub fleets: Store<GuardedFleet>,
     /// The connections that fleets may refer to.
     pub connections: Store<GuardedConnection>,
-    /// The connections of the cluster that fleets may refer to; `None` if the operator was told not
-    /// to read them. Nothing waits for this cache: its CRD may be missing, or the right to list it.
+    /// The connections of the cluster that fleets may refer to; `None` if `--cluster-connections`
+    /// is off. Nothing waits for this cache: its CRD may be missing, or the right to list it.
     pub cluster_connections: Option<Store<GuardedClusterConnection>>,
     /// The Deployments with our label, by the uid of the fleet that owns them.
     pub deployments: Indexed<Deployment>,
@@ -77,7 +77,7 @@ pub struct Watches {
     pub fleets: Touched<GuardedFleet>,
     /// Connections.
     pub connections: Touched<GuardedConnection>,
-    /// Connections of the cluster; silent if the operator was told not to read them.
+    /// Connections of the cluster; never yields if `--cluster-connections` is off.
     pub cluster_connections: Touched<GuardedClusterConnection>,
     /// Deployments.
     pub deployments: Touched<Deployment>,
@@ -281,7 +281,7 @@ pub enum FoundClusterConnection {
     NotListed,
     /// Not known: the API server refuses to list them.
     Refused(Refusal),
-    /// Not known: the operator was told not to read them.
+    /// Not known: `--cluster-connections` is off.
     Off,
 }
 

@@ -1,10 +1,10 @@
 //! `ClusterTemporalConnection`: a connection for fleets of several namespaces. Types and schema
 //! only, no I/O.
 //!
-//! Whoever may write one decides which namespaces may use it. Only the Secrets of
-//! `operatorCredentials` are in the operator's own namespace. All others are looked up in the
-//! namespace of the fleet: pods can mount no others, and a fleet must not make the operator use a
-//! Secret that its author may not read.
+//! Whoever may write one decides which namespaces may use it. What it names is in the namespace of
+//! the fleet: pods can mount nothing else, and a fleet must not make the operator use a Secret that
+//! its author may not read. With `operatorCredentials`, the operator reads everything in its own
+//! namespace instead.
 #![allow(
     clippy::duplicated_attributes,
     reason = "the columns of kubectl get have the same type"
@@ -22,8 +22,8 @@ use crate::connection::{TemporalConnectionSpec, TemporalConnectionStatus};
 use crate::schema;
 
 /// How to reach a Temporal server and one Temporal namespace in it, and which Kubernetes namespaces
-/// may use it. The Secrets and ConfigMaps that it names are in the namespace of each fleet; only
-/// those of operatorCredentials are in the namespace of the operator.
+/// may use it. The Secrets and ConfigMaps that it names are in the namespace of each fleet. With
+/// operatorCredentials, those that the operator reads are in the namespace of the operator.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[kube(
     group = "taskqueue.dev",

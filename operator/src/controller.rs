@@ -86,7 +86,7 @@ async fn pass(
         }
     };
     let fleet = &*fleet;
-    // What has not been listed yet is not missing: the fleet is told nothing, and stays as it is.
+    // A kind that has not been listed yet says nothing about its objects: the fleet stays as it is.
     if observe::connection::is_pending(fleet, &context.caches) {
         return Ok(Action::requeue(UNLISTED));
     }

@@ -21,7 +21,7 @@ pub(crate) struct ReadLimit(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// So many reads in any span of this length.
+    /// The reads that are admitted in any span of this length.
     limit: Option<(usize, Duration)>,
     /// By Temporal namespace. A request without the header counts as the empty one.
     namespaces: BTreeMap<String, Reads>,

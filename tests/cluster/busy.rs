@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use rustix::process::Signal;
 use sandbox_machine::{Progress, Sleeper, Tasks};
 use serde_json::{Value, json};
+use taskqueue_api::well_known::SPARE_ANNOTATIONS;
 
 use crate::{
     dashboards::operator_command,
@@ -442,6 +443,34 @@ async fn slots_that_no_pod_uses_are_listed_only_after_enough_tasks() {
         let slots = BTreeSet::from(["all SlotsNeverUsed".to_owned()]);
         anyhow::ensure!(listed == (Some(1), slots), "{listed:?}");
         Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_pod_with_a_long_task_is_protected_from_node_autoscalers() {
+    with_namespace("a-protected-pod", |cluster| async move {
+        let sleeper = cluster.sleeper().await?;
+        let mut spec = fleet(&cluster, &sleeper, &[("SLEEPER_SLOTS", "4")], 2, 10);
+        spec["drain"]["protectBusyPods"] = json!(true);
+        spec["queues"][0]["replicas"]["min"] = json!(2);
+        cluster.apply(spec).await?;
+        cluster.workers_run(2).await?;
+        let long = cluster.start(&sleeper, "long", 1, Duration::from_secs(90))?;
+        eventually("one of two pods is protected", || async {
+            let pods = cluster.live_pods().await?;
+            let protected = pods.iter().filter(|pod| {
+                SPARE_ANNOTATIONS.iter().all(|(name, value)| {
+                    pod.annotations().get(*name).is_some_and(|set| set == value)
+                })
+            });
+            Ok(match protected.count() {
+                1 => Ok(()),
+                other => Err(format!("{other} pods are protected")),
+            })
+        })
+        .await?;
+        cluster.temporal.results_at_once(&long).await
     })
     .await;
 }

@@ -10,7 +10,7 @@ use crate::observation::{PerType, RATE_WINDOW, TaskType, TypeBacklog};
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::slots::{Signal, SlotFacts};
-use crate::target::Headroom;
+use crate::target::{Headroom, Pod};
 
 /// The terms of the demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,8 +49,8 @@ pub struct DemandTerms {
     /// than the requested replicas only for tasks that will still wait when further ones are ready.
     pub drain_milli: u64,
     /// If the head of the backlog is older than the target, the slots count as taken, and more
-    /// tasks wait than find a free one: the replicas that were ready at the reading plus one step;
-    /// otherwise 0.
+    /// tasks wait than find a free one: the replicas that were ready at the reading plus one step,
+    /// at most those that the tasks fill; otherwise 0.
     pub age_milli: u64,
     /// Backlog ÷ `backlogPerReplica`; 0 if that is not set.
     pub backlog_per_replica_milli: u64,
@@ -179,13 +179,11 @@ struct Formula {
     /// Slots that are free, or fill up now: those of live pods that have probably just become
     /// ready.
     free: Milli,
-    /// S: slots per replica.
-    slots: Milli,
+    /// S and s: slots per replica, and the mean service time.
+    pod: Pod,
     /// The slots for a burst like the largest recent one.
     burst: Milli,
     headroom: Headroom,
-    /// s: mean service time.
-    service_time: Duration,
     /// W: how long a task may wait.
     wait_target: Duration,
     /// `backlogPerReplica`.
@@ -249,10 +247,12 @@ impl Formula {
             taken: *slots.taken.get(task_type),
             free: Milli::whole(*slots.free.get(task_type))
                 + slots_per_replica * Milli::whole(slots.new),
-            slots: slots_per_replica,
+            pod: Pod {
+                slots: slots_per_replica,
+                service_time: learned.service_time,
+            },
             burst: headroom.burst(mean_used, learned.rise),
             headroom,
-            service_time: learned.service_time,
             wait_target: policy.queue_wait_target,
             backlog_per_replica: policy.backlog_per_replica,
             blind: Milli::whole(slots.blind),
@@ -294,9 +294,21 @@ impl Formula {
         }
     }
 
-    /// The replicas that have this many slots in use and the reserve free.
+    /// The replicas that have this many slots in use, and the reserve of the arrivals free.
     fn replicas(&self, needed: Milli) -> Milli {
-        self.headroom.replicas(needed, self.slots)
+        let steady = limited(self.arrivals, self.limit) * self.pod.service_time;
+        self.with_reserve(needed, steady.min(needed))
+    }
+
+    /// The replicas that have `needed` slots in use, and the reserve for `steady` of them free.
+    /// While the server limits the rate, no burst can fill a reserve.
+    fn with_reserve(&self, needed: Milli, steady: Milli) -> Milli {
+        let steady = if self.rate_limited {
+            Milli::ZERO
+        } else {
+            steady
+        };
+        self.headroom.replicas(needed, steady, self.pod)
     }
 
     /// max( (ū + reserve) ÷ S, burst ÷ S, u ÷ S ) + blind pods, but at most the number of live
@@ -311,10 +323,9 @@ impl Formula {
         } else {
             self.mean_used
         };
-        let headroom = self.headroom;
-        let reporting = headroom
-            .replicas_in_use(mean, self.slots, self.burst)
-            .max(self.used / self.slots);
+        let smoothed = self.with_reserve(mean, mean);
+        let smoothed = self.headroom.with_burst(smoothed, self.pod, self.burst);
+        let reporting = smoothed.max(self.used / self.pod.slots);
         (reporting + self.blind).min(self.live).max(reporting)
     }
 
@@ -332,17 +343,17 @@ impl Formula {
     fn clears(&self, backlog: Milli, limit: Option<Milli>) -> Milli {
         let Headroom { horizon, slack, .. } = self.headroom;
         let rate = (self.arrivals * horizon + backlog) / horizon.saturating_add(slack);
-        let needed = (limited(rate, limit) * self.service_time).min(self.tasks());
-        let headroom = self.headroom;
-        let burst = headroom.replicas_in_use(needed, self.slots, self.burst);
-        burst.min(self.replicas(self.tasks()))
+        let needed = (limited(rate, limit) * self.pod.service_time).min(self.tasks());
+        let cleared = self.replicas(needed);
+        let with_burst = self.headroom.with_burst(cleared, self.pod, self.burst);
+        with_burst.min(self.replicas(self.tasks()))
     }
 
     /// The backlog when a pod that is requested now becomes ready: what has come by then, less what
     /// the ready pods and those that are starting have done.
     fn later(&self) -> Milli {
-        let ready = self.slots * self.start_up * Milli::whole(self.earned);
-        let done = (ready + self.slots * self.started) / self.service_time;
+        let ready = self.pod.slots * self.start_up * Milli::whole(self.earned);
+        let done = (ready + self.pod.slots * self.started) / self.pod.service_time;
         (self.backlog + self.arrivals * self.start_up).less(done)
     }
 
@@ -352,15 +363,15 @@ impl Formula {
         self.in_work + self.backlog + limited(self.arrivals, self.limit) * self.wait_target
     }
 
-    /// earned + max(1, a quarter of earned), but at most what the tasks can fill. Tasks that find a
-    /// free slot need no other.
+    /// earned + max(a quarter of earned, at most 4 more), but at most what the tasks can fill: a
+    /// small fleet doubles. Tasks that find a free slot need no other.
     fn age(&self) -> Milli {
         let waits_for_a_slot = self.taken && self.backlog > self.free;
         if !waits_for_a_slot || self.age <= self.wait_target {
             return Milli::ZERO;
         }
-        let step = self.earned.div_ceil(4).max(1);
-        let filled = self.replicas(self.tasks()) + self.blind;
+        let step = self.earned.div_ceil(4).max(self.earned.clamp(1, 4));
+        let filled = self.tasks() / self.pod.slots + self.blind;
         Milli::whole(self.earned.saturating_add(step)).min(filled)
     }
 
@@ -375,7 +386,7 @@ impl Formula {
     /// less than one.
     fn fed(&self, replicas: Milli) -> Milli {
         let fed = match self.limit {
-            Some(limit) => self.replicas(limit * self.service_time),
+            Some(limit) => self.replicas(limit * self.pod.service_time),
             None if self.rate_limited => Milli::whole(self.earned),
             None => return replicas,
         };

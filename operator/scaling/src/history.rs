@@ -17,13 +17,11 @@ use crate::policy::{Policy, StepPolicy};
 use crate::reason::Reason;
 use crate::release::ordinal;
 use crate::rises::Rises;
-use crate::slots::{LastSlots, Signal, SlotFacts, slot_facts};
+use crate::slots::{LastSlots, SMOOTHED, Signal, SlotFacts, slot_facts};
 use crate::stuck::{Finding, Watch};
 use crate::target::{ASSUMED_START_UP, Headroom};
 use crate::time::Time;
 
-/// Slots in use are averaged over this time, as the server averages its rates.
-const SMOOTHED: Duration = Duration::from_secs(30);
 /// The maximum number of slot readings kept for the average.
 const READINGS_SMOOTHED: usize = 16;
 /// The server reports rates in buckets of 5 s, so a rate of zero proves this much silence.

@@ -38,6 +38,17 @@ impl Milli {
         Self(self.0.saturating_sub(other.0))
     }
 
+    /// The square root of the number, rounded up.
+    pub(crate) const fn root(self) -> Self {
+        let square = self.0.saturating_mul(1000);
+        let root = square.isqrt();
+        Self(if root.saturating_mul(root) < square {
+            root.saturating_add(1)
+        } else {
+            root
+        })
+    }
+
     /// The amount divided by a duration, as a rate per second rounded down.
     pub(crate) fn rate_rounded_down(self, over: Duration) -> Self {
         let rate = self.0.saturating_mul(1000);
@@ -105,6 +116,8 @@ mod tests {
         assert_eq!(Milli(1) * Duration::from_millis(1), Milli(1));
         assert_eq!(seven * Duration::from_millis(1500), Milli(10_500));
         assert_eq!(seven.percent(75), Milli(5250));
+        assert_eq!(seven.root(), Milli(2646));
+        assert_eq!(Milli::whole(9_u32).root(), Milli(3000));
         assert_eq!(seven.rate_rounded_down(Duration::from_secs(3)), Milli(2333));
     }
 
@@ -116,5 +129,6 @@ mod tests {
         assert_eq!(Milli(3) / Milli::ZERO, Milli(3000));
         assert_eq!(Milli(3) / Duration::ZERO, Milli(3000));
         assert_eq!(most.percent(100), Milli(u128::MAX.div_ceil(100)));
+        assert_eq!(most.root(), Milli(1 << 64));
     }
 }

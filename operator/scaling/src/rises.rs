@@ -7,7 +7,7 @@ use crate::observation::{PerType, TaskType};
 use crate::time::{Time, millis};
 
 /// A rise is forgotten over this time, evenly.
-const FADES: Duration = Duration::from_mins(15);
+const FADES: Duration = Duration::from_mins(20);
 /// The maximum number of readings kept.
 const READINGS: u32 = 32;
 

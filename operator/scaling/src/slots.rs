@@ -13,6 +13,9 @@ use crate::time::Time;
 /// a minute.
 const UNKNOWN_TOO_LONG: Duration = Duration::from_mins(2);
 
+/// Slots in use are averaged over this time, as the server averages its rates.
+pub(crate) const SMOOTHED: Duration = Duration::from_secs(30);
+
 /// Slots count as taken while at most one in this many is free: between two short tasks, a slot is
 /// free for a moment.
 const TAKEN_IF_ONE_FREE_IN: u64 = 4;

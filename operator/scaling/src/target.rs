@@ -8,18 +8,32 @@ use std::time::Duration;
 
 use crate::milli::Milli;
 use crate::policy::Policy;
+use crate::slots::SMOOTHED;
 
-/// Free slots in percent of the slots in use, if new pods help exactly when the target has passed.
-/// They are proportional to R ÷ W: the longer the target, the fewer.
-const RESERVE_PERCENT: u32 = 8;
-/// The most free slots in percent of those in use: a utilization of 75 %.
-const MAX_RESERVE_PERCENT: u32 = 33;
+/// Free slots in percent of the square root of the tasks that come before new pods can help, if
+/// those help exactly when the target has passed. They are proportional to R ÷ W: the longer the
+/// target, the fewer. Chosen on one half of the loads of docs/contest.md.
+const RESERVE_PERCENT: u32 = 80;
+/// The most free slots in percent of those in use.
+const MAX_RESERVE_PERCENT: u32 = 200;
+/// The most slots for a burst, in percent of those in use: once hardly any work is left, a large
+/// burst of the past keeps no large fleet.
+const MAX_BURST_PERCENT: u32 = 2000;
 /// The shortest time in which a backlog is cleared, unless the target itself is shorter.
 const MIN_CLEAR_TIME: Duration = Duration::from_secs(10);
 /// The start-up that is assumed until a pod has been seen to start.
 pub(crate) const ASSUMED_START_UP: Duration = Duration::from_secs(5);
 /// How long replicas are kept if the target leaves time to start others.
 const SHORT_HOLD: Duration = Duration::from_secs(30);
+
+/// What one replica does with the tasks of one type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pod {
+    /// S: its slots.
+    pub(crate) slots: Milli,
+    /// s: the mean service time.
+    pub(crate) service_time: Duration,
+}
 
 /// What the queue-wait target of one queue allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,39 +78,41 @@ impl Headroom {
         }
     }
 
-    /// Replicas of `slots` slots that have `needed` of them in use, and free ones for the next
-    /// moment: the share that the user has set, or else a share that falls with the target.
-    pub(crate) fn replicas(&self, needed: Milli, slots: Milli) -> Milli {
+    /// Replicas that have `needed` slots in use, and free ones for the next moment: the share that
+    /// the user has set, or else the reserve for a load that keeps `steady` slots in use.
+    pub(crate) fn replicas(&self, needed: Milli, steady: Milli, pod: Pod) -> Milli {
         match self.utilization {
-            Some(percent) => needed / slots.percent(percent),
-            None => (needed + self.reserve(needed)) / slots,
+            Some(percent) => needed / pod.slots.percent(percent),
+            None => (needed + self.reserve(steady, pod.service_time)) / pod.slots,
         }
     }
 
-    /// The same for slots in use, and at least the slots for the next burst, unless the user has
-    /// set a share.
-    pub(crate) fn replicas_in_use(&self, used: Milli, slots: Milli, burst: Milli) -> Milli {
-        let replicas = self.replicas(used, slots);
-        if self.utilization.is_some() || used == Milli::ZERO {
+    /// If any are needed, at least the replicas for the next burst, unless the user has set a
+    /// share.
+    pub(crate) fn with_burst(&self, replicas: Milli, pod: Pod, burst: Milli) -> Milli {
+        if self.utilization.is_some() || replicas == Milli::ZERO {
             replicas
         } else {
-            replicas.max(burst / slots)
+            replicas.max(burst / pod.slots)
         }
     }
 
-    /// 8 % × R ÷ W of the slots in use, at most 33 %.
-    fn reserve(&self, needed: Milli) -> Milli {
-        let reserve = needed.percent(RESERVE_PERCENT) * self.reaction / self.wait_target;
-        reserve.min(needed.percent(MAX_RESERVE_PERCENT))
+    /// 0.8 × √(tasks that come within R and the time of the mean, at most n) × R ÷ W, at most
+    /// 2 × n, for a load that keeps n slots in use: it varies by about that square root.
+    fn reserve(&self, steady: Milli, service_time: Duration) -> Milli {
+        let come = steady * self.reaction.saturating_add(SMOOTHED) / service_time;
+        let come = come.min(steady);
+        let reserve = come.root().percent(RESERVE_PERCENT) * self.reaction / self.wait_target;
+        reserve.min(steady.percent(MAX_RESERVE_PERCENT))
     }
 
     /// The slots for a burst like the largest recent one: what comes within one reaction time R
     /// may take R + W ÷ 2, because tasks may wait; the rest of the target absorbs uneven arrivals.
-    /// At most three times the slots in use.
+    /// At most 20 times the slots in use.
     pub(crate) fn burst(&self, mean_used: Milli, rise: Milli) -> Milli {
         let load = (mean_used + rise) * self.reaction;
         let slots = load / self.reaction.saturating_add(self.half_target);
-        slots.min(mean_used + mean_used + mean_used)
+        slots.min(mean_used.percent(MAX_BURST_PERCENT))
     }
 
     /// How long replicas are kept after their work has gone: the user's window, or less if new

@@ -2,10 +2,10 @@
 //! the results on the other half.
 //!
 //! ```sh
-//! cargo run -p taskqueue-simulation --example contest
+//! cargo run --release -p taskqueue-simulation --example contest
 //! ```
 //!
-//! The development profile optimises the libraries; it takes a few minutes.
+//! It takes a few minutes.
 
 #![allow(clippy::print_stdout, reason = "its output is the purpose")]
 

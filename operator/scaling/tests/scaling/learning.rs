@@ -239,6 +239,6 @@ fn the_start_of_a_pod_is_learned_although_its_worker_is_listed_before_it_is_read
         let activity = demand.and_then(|demand| demand.types.activity);
         activity.map(|activity| activity.terms.in_flight_milli)
     };
-    // With a start of a minute, 33 % of the 50 slots in use stays free.
-    assert_eq!([in_flight(12), in_flight(8)], [Some(6650); 2]);
+    // 50 slots in use. With a start of a minute, 0.8 × √50 × 65 s ÷ 5 s stay free.
+    assert_eq!([in_flight(12), in_flight(8)], [Some(12_356); 2]);
 }

@@ -34,8 +34,8 @@ fn drain(decision: &Decision) -> u64 {
 #[test]
 fn the_longer_tasks_may_wait_the_fewer_slots_stay_free() {
     let by_target = [5, 30, 600].map(|target| in_flight(None, target));
-    // 28 slots, and 16 %, 2.7 % and 0.14 % of them.
-    assert_eq!(by_target, [3248, 2875, 2804]);
+    // 28 slots, and 0.8 × √28 × 5 s ÷ target.
+    assert_eq!(by_target, [3224, 2871, 2804]);
 }
 
 #[test]
@@ -88,12 +88,12 @@ fn sixty_new_workflows_wake_one_pod_and_sixty_activities_several() {
         activity: Some(waiting(60)),
         ..PerType::default()
     };
-    assert_eq!([wakes(workflows), wakes(activities)], [1, 7]);
+    assert_eq!([wakes(workflows), wakes(activities)], [1, 6]);
 }
 
 #[test]
 fn no_pod_is_requested_for_tasks_that_are_gone_before_it_is_ready() {
-    // Every slot is taken and 300 tasks wait, but almost 40 tasks end per second and 10 arrive.
+    // Every slot is taken and 300 tasks wait, but almost 40 tasks end per second and 2 arrive.
     let asks = |start_up| {
         let policy = Policy {
             target_utilization: None,
@@ -106,15 +106,15 @@ fn no_pod_is_requested_for_tasks_that_are_gone_before_it_is_ready() {
         fleet.used = vec![10; 4];
         let waiting = TypeBacklog {
             count: 300,
-            add_rate_milli: 10_000,
-            dispatch_rate_milli: 10_000,
+            add_rate_milli: 2_000,
+            dispatch_rate_milli: 2_000,
             ..TypeBacklog::default()
         };
-        fleet.reads(waiting).desired
+        drain(&fleet.reads(waiting))
     };
-    assert!(asks(None) > 4);
-    assert!(asks(Some(Duration::from_secs(1))) > 4);
-    assert_eq!(asks(Some(Duration::from_mins(1))), 4);
+    assert!(asks(None) > 4000);
+    assert!(asks(Some(Duration::from_secs(1))) > 4000);
+    assert_eq!(asks(Some(Duration::from_mins(1))), 4000);
 }
 
 #[test]
@@ -172,8 +172,8 @@ fn a_burst_of_the_past_asks_for_no_more_slots_than_there_are_tasks() {
         }
     }
     fleet.wait(5);
-    // One task of one second, and 16 % of it: 0.116 replicas of ten slots.
-    assert_eq!(drain(&fleet.reads(waiting(1))), 116);
+    // One task of one second: a tenth of a replica of ten slots.
+    assert_eq!(drain(&fleet.reads(waiting(1))), 100);
 }
 
 #[test]
@@ -241,7 +241,9 @@ fn a_restarted_operator_keeps_the_pods_that_long_tasks_fill() {
 
 #[test]
 fn twelve_tasks_on_workers_without_a_slot_limit_need_a_few_replicas_of_four() {
-    for start_up in [1, 10, 60] {
+    // The longer a pod takes to start, the more slots the target of 5 s keeps free: at most twice
+    // those in use.
+    for (start_up, enough) in [(1, 6), (10, 6), (60, 9)] {
         let policy = Policy {
             target_utilization: None,
             slots_per_replica: 4,
@@ -271,6 +273,6 @@ fn twelve_tasks_on_workers_without_a_slot_limit_need_a_few_replicas_of_four() {
             requested.push(fleet.step(&observation).desired);
         }
         let most = requested.iter().max();
-        assert!(most.is_some_and(|most| *most <= 6), "{requested:?}");
+        assert!(most.is_some_and(|most| *most <= enough), "{requested:?}");
     }
 }

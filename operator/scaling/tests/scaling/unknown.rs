@@ -36,7 +36,7 @@ fn a_fleet_grows_with_the_age_of_its_backlog_although_the_worker_list_is_refused
     let unknown = outcome(&full.reads_next(old(20, 600)));
     assert_eq!(
         [known, unknown],
-        [(13, "BacklogAge"), (17, "BacklogAge")],
+        [(12, "BacklogAge"), (14, "BacklogAge")],
         "its slots are taken"
     );
     // Slots were free then. That is too long ago after two minutes.
@@ -45,7 +45,7 @@ fn a_fleet_grows_with_the_age_of_its_backlog_although_the_worker_list_is_refused
     for _ in 0..24 {
         assert_eq!(free.reads_next(old(20, 600)).desired, 10);
     }
-    assert_eq!(outcome(&free.reads_next(old(20, 600))), (13, "BacklogAge"));
+    assert_eq!(outcome(&free.reads_next(old(20, 600))), (12, "BacklogAge"));
 }
 
 #[test]
@@ -100,13 +100,13 @@ fn a_pod_that_never_reports_hides_that_all_others_are_full_for_two_minutes_only(
     let asked = ages_beside_a_silent_pod(10);
     // The first 24 readings come within two minutes of the first sight of the pod.
     let mut expected = vec![Some(0); 24];
-    expected.extend([Some(14_000); 2]);
+    expected.extend([Some(12_000); 2]);
     assert_eq!(asked, expected);
 }
 
 #[test]
 fn a_new_pod_hides_no_more_waiting_tasks_than_it_has_slots() {
-    assert_eq!(ages_beside_a_silent_pod(11), [Some(14_000); 26]);
+    assert_eq!(ages_beside_a_silent_pod(11), [Some(12_100); 26]);
 }
 
 /// The sizes of a fleet from zero while 100 workflow tasks wait that no worker takes, and what is

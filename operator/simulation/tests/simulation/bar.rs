@@ -38,10 +38,12 @@ fn holds_on(name: &str) {
     let text = format!("{}: {}\n\n{}", name, scenario.trace.about, compared.table());
     insta::assert_snapshot!(name.replace(' ', "_"), text);
     assert_bar(name, &scenario.setup, &compared.ours.summary);
+    // A fixed fleet of the right size is a bound: nobody knows that size in advance.
     let ahead: Vec<&str> = compared
         .ahead()
         .iter()
         .map(|row| row.policy.as_str())
+        .filter(|policy| !policy.starts_with("fixed"))
         .collect();
     assert_eq!(ahead, Vec::<&str>::new());
     if name == "rate limit" {

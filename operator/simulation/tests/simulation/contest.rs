@@ -1,10 +1,10 @@
 //! A short form of the contest: every load of the reported half, one seed. The whole contest is
-//! `cargo run -p taskqueue-simulation --example contest`.
+//! `cargo run --release -p taskqueue-simulation --example contest`.
 
 use taskqueue_simulation::contest::{Conditions, Contest, Entrant, Half, enter, scenarios};
 
 #[test]
-fn ours_meets_more_targets_than_every_cheap_rival_and_costs_less_than_every_dear_one() {
+fn ours_meets_as_many_targets_as_any_rival_and_costs_less_than_any_that_comes_close() {
     let conditions = Conditions {
         seeds: vec![1],
         ..Conditions::default()
@@ -13,9 +13,13 @@ fn ours_meets_more_targets_than_every_cheap_rival_and_costs_less_than_every_dear
     insta::assert_snapshot!("contest", contest.table());
     let ours = &contest.ours[0];
     for rival in &contest.rivals {
-        let dear = ours.cost_ratio(rival) < 0.9;
-        assert!(dear || ours.met() > rival.met(), "{}", contest.table());
-        assert!(ours.cost_ratio(rival) < 1.05, "{}", contest.table());
+        assert!(ours.met() >= rival.met(), "{}", contest.table());
+        let comes_close = rival.met() * 10 >= ours.met() * 8;
+        assert!(
+            !comes_close || ours.cost_ratio(rival) < 0.9,
+            "{}",
+            contest.table()
+        );
     }
     for ours in &contest.ours {
         assert!(ours.cells.iter().all(|cell| cell.known == 0));

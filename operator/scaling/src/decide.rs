@@ -79,7 +79,10 @@ pub fn requeue_after(
             .idle_since()
             .map(|since| since.plus(policy.cooldown_period)),
         history.covered_since().map(|since| since.plus(window)),
-        history.highest(hold, now).map(|(at, _)| at.plus(hold)),
+        history
+            .past()
+            .highest(hold, now)
+            .map(|(at, _)| at.plus(hold)),
         history.rates_bad_until(),
     ];
     let next = ends

@@ -13,7 +13,8 @@ use crate::observation::{
     Backlog, Observation, PerType, RATE_WINDOW, Reading, Replicas, Slots, TaskType, TypeBacklog,
     UnknownReason,
 };
-use crate::policy::{Policy, StepPolicy};
+use crate::past::Past;
+use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::release::ordinal;
 use crate::rises::Rises;
@@ -68,11 +69,7 @@ pub struct History {
     silent_since: Option<Time>,
     acted: Option<SampleId>,
     target: Option<u32>,
-    /// Recommendations that no later one has reached, largest first.
-    highs: VecDeque<(Time, u32)>,
-    /// Recommendations that no later one has fallen to, smallest first.
-    lows: VecDeque<(Time, u32)>,
-    events: VecDeque<(Time, u32, u32)>,
+    past: Past,
     /// The slots in use at recent readings.
     used: VecDeque<(Time, PerType<u64>)>,
     rises: Rises,
@@ -319,15 +316,10 @@ impl History {
         self.target = Some(decision.desired);
         if let Some(recommendation) = decision.recommendation {
             self.acted = decision.sample;
-            self.recommend(recommendation, now);
+            self.past.recommend(recommendation, now);
         }
         if decision.act {
-            self.events
-                .push_back((now, decision.previous, decision.desired));
-            let oldest = now.minus(StepPolicy::MAX_PERIOD);
-            while self.events.front().is_some_and(|(at, ..)| *at < oldest) {
-                self.events.pop_front();
-            }
+            self.past.change(decision.previous, decision.desired, now);
         }
     }
 
@@ -335,24 +327,7 @@ impl History {
     /// the stabilization windows treat that number as a recommendation.
     pub fn held(&mut self, requested: u32, now: Time) {
         self.target = None;
-        self.recommend(requested, now);
-    }
-
-    fn recommend(&mut self, replicas: u32, now: Time) {
-        const LONGEST_WINDOW: Duration = Duration::from_hours(1);
-        while self.highs.back().is_some_and(|(_, high)| *high <= replicas) {
-            self.highs.pop_back();
-        }
-        while self.lows.back().is_some_and(|(_, low)| *low >= replicas) {
-            self.lows.pop_back();
-        }
-        for window in [&mut self.highs, &mut self.lows] {
-            window.push_back((now, replicas));
-            let oldest = now.minus(LONGEST_WINDOW);
-            while window.front().is_some_and(|(at, _)| *at < oldest) {
-                window.pop_front();
-            }
-        }
+        self.past.recommend(requested, now);
     }
 
     /// The mean service time of a task type, learned or assumed.
@@ -501,28 +476,9 @@ impl History {
         self.target
     }
 
-    /// The largest recommendation in the window that ends now.
-    pub(crate) fn highest(&self, window: Duration, now: Time) -> Option<(Time, u32)> {
-        within(&self.highs, window, now)
-    }
-
-    /// The smallest recommendation in the window that ends now.
-    pub(crate) fn lowest(&self, window: Duration, now: Time) -> Option<(Time, u32)> {
-        within(&self.lows, window, now)
-    }
-
-    /// Replicas added and removed within the period that ends now.
-    pub(crate) fn changes(&self, period: Duration, now: Time) -> (u32, u32) {
-        let recent = self
-            .events
-            .iter()
-            .filter(|(at, ..)| now.since(*at) < period);
-        recent.fold((0, 0), |(added, removed): (u32, u32), (_, from, to)| {
-            (
-                added.saturating_add(to.saturating_sub(*from)),
-                removed.saturating_add(from.saturating_sub(*to)),
-            )
-        })
+    /// What was recommended and changed within the last hour.
+    pub(crate) const fn past(&self) -> &Past {
+        &self.past
     }
 }
 
@@ -541,13 +497,4 @@ const fn may_have_restarted(reason: UnknownReason) -> bool {
         | UnknownReason::ScrapeFailed
         | UnknownReason::PodsUnseen => false,
     }
-}
-
-/// The first entry that is young enough. It is also the extreme one, because the entries are sorted
-/// by value too.
-fn within(window: &VecDeque<(Time, u32)>, length: Duration, now: Time) -> Option<(Time, u32)> {
-    window
-        .iter()
-        .find(|(at, _)| now.since(*at) < length)
-        .copied()
 }

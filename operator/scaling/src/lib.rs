@@ -30,6 +30,7 @@ mod learn;
 mod limits;
 mod milli;
 mod observation;
+mod past;
 mod policy;
 mod reason;
 mod release;

@@ -2,12 +2,11 @@
 //! change), is bounded in size, and changes only in [`History::observe`], [`History::carried_out`]
 //! and [`History::held`].
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::decision::{Decision, SampleId};
 use crate::demand::{QueueFacts, TypeFacts, believable_arrivals};
-use crate::learn::{Learner, ServiceTime, Work};
+use crate::learn::{Learner, ServiceTime};
 use crate::milli::Milli;
 use crate::observation::{
     Backlog, Observation, PerType, RATE_WINDOW, Reading, Replicas, Slots, TaskType, TypeBacklog,
@@ -19,14 +18,13 @@ use crate::reason::Reason;
 use crate::release::ordinal;
 use crate::rises::Rises;
 use crate::slots::{LastSlots, Signal, SlotFacts, slot_facts};
+use crate::smoothed::SmoothedSlots;
+use crate::starts::Starts;
 use crate::stuck::{Finding, Watch};
 use crate::target::{ASSUMED_START_UP, Headroom};
 use crate::time::Time;
+use crate::work::Work;
 
-/// Slots in use are averaged over this time, as the server averages its rates.
-const SMOOTHED: Duration = Duration::from_secs(30);
-/// The maximum number of slot readings kept for the average.
-const READINGS_SMOOTHED: usize = 16;
 /// The server reports rates in buckets of 5 s, so a rate of zero proves this much silence.
 const SILENCE: Duration = Duration::from_secs(25);
 /// After this long without a reading the server may have unloaded the queue. Its first rates after
@@ -46,6 +44,7 @@ const OUT_OF_STEP: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct History {
     learner: Learner,
+    starts: Starts,
     sample: Option<Sample>,
     /// Since when readings have arrived without a long gap.
     covered_since: Option<Time>,
@@ -70,8 +69,7 @@ pub struct History {
     acted: Option<SampleId>,
     target: Option<u32>,
     past: Past,
-    /// The slots in use at recent readings.
-    used: VecDeque<(Time, PerType<u64>)>,
+    used: SmoothedSlots,
     rises: Rises,
     /// The start-up that the pods themselves have last shown.
     start_up: Option<Duration>,
@@ -106,6 +104,7 @@ impl History {
         self.learner.observe_drained(&observation.drained);
         if let Reading::Known { value, .. } = &observation.slots {
             self.learner.observe(value, policy.drain_grace_period, now);
+            self.starts.observe(&value.pods, now);
             if observation.replicas.by_ordinal {
                 self.see_ordinals(value, now);
             }
@@ -142,7 +141,7 @@ impl History {
                 if !repeated {
                     self.new_sample(policy, value, *taken_at, observation.replicas, &facts);
                 }
-                self.smooth(observation, &facts);
+                self.used.observe(observation, &facts, self.latest);
                 if !repeated && facts.signal == Signal::Known {
                     let load = self.load(policy, value, &facts);
                     let reaction = self.headroom(policy).reaction;
@@ -238,26 +237,6 @@ impl History {
         })
     }
 
-    /// Keeps the slots in use of the last [`SMOOTHED`]. Only a new slots reading counts.
-    fn smooth(&mut self, observation: &Observation, facts: &SlotFacts) {
-        let taken_at = match &observation.slots {
-            _ if observation.replicas.is_zero() => self.latest,
-            Reading::Known { taken_at, .. } => *taken_at,
-            Reading::Unknown { .. } => return,
-        };
-        let newer = self.used.back().is_none_or(|(at, _)| *at < taken_at);
-        if facts.signal != Signal::Known || !newer {
-            return;
-        }
-        self.used.push_back((taken_at, facts.used));
-        let oldest = taken_at.minus(SMOOTHED);
-        while self.used.len() > READINGS_SMOOTHED
-            || self.used.front().is_some_and(|(at, _)| *at <= oldest)
-        {
-            self.used.pop_front();
-        }
-    }
-
     /// The slots that the work occupies, in thousandths: the mean in use, or what the arrivals will
     /// occupy, as far as there are tasks to do so.
     fn load(&self, policy: &Policy, backlog: &Backlog, facts: &SlotFacts) -> PerType<u64> {
@@ -276,11 +255,7 @@ impl History {
 
     /// The mean slots in use over recent readings, in thousandths.
     pub(crate) fn used_milli(&self, task_type: TaskType) -> u64 {
-        let readings = u64::try_from(self.used.len()).unwrap_or(u64::MAX);
-        let sum = self.used.iter().fold(0_u64, |sum, (_, used)| {
-            sum.saturating_add(used.get(task_type).saturating_mul(1000))
-        });
-        sum.checked_div(readings).unwrap_or(0)
+        self.used.milli(task_type)
     }
 
     fn watch_idle(&mut self, backlog: &Backlog, taken_at: Time, facts: &SlotFacts) {
@@ -397,7 +372,7 @@ impl History {
             requested: self.sample.map_or(0, |sample| sample.requested),
             start_up: self.measured_start_up(),
             headroom: self.headroom(policy),
-            started: self.learner.started(self.latest),
+            started: self.starts.sum(self.latest),
             types: PerType::from_fn(|task_type| TypeFacts {
                 slots_per_replica: self.slots_per_replica(task_type, policy),
                 service_time: self.service_time(task_type, policy).mean(),
@@ -412,14 +387,14 @@ impl History {
     pub(crate) fn headroom(&self, policy: &Policy) -> Headroom {
         let measured = self.measured_start_up();
         // A pod that is still starting shows only that a start takes at least so long.
-        let least = self.learner.longest_start(self.latest);
+        let least = self.starts.longest(self.latest);
         let start_up = measured.unwrap_or(ASSUMED_START_UP).max(least);
         Headroom::new(policy, start_up, measured.is_some())
     }
 
     /// How long recent pods took to start, if any was seen to.
     fn measured_start_up(&self) -> Option<Duration> {
-        self.learner.start_up().or(self.start_up)
+        self.starts.mean().or(self.start_up)
     }
 
     /// The stuck states found up to the last observation.

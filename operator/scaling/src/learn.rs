@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::observation::{PerType, PodPhase, PodSlots, Slots, TaskType, TypeSlots};
 use crate::time::{Time, millis};
+use crate::work::{PerWork, Work};
 use crate::worker::{Counts, WorkerMemory};
 
 /// The assumed service time of an activity or a Nexus task before anything has been learned (or the
@@ -35,8 +36,6 @@ const WINDOW_COMPLETIONS: u64 = 256;
 const WINDOW_HEARTBEATS: u64 = 24;
 /// Observations of long tasks expire if they are not repeated within this time.
 const REMEMBERED: Duration = Duration::from_hours(24);
-/// A pod that took longer to start had no room on any node; the next one need not.
-const LONGEST_START_UP: Duration = Duration::from_mins(5);
 /// The maximum number of drained tasks that counts as proof.
 const MOST_DRAINED: u64 = 1 << 20;
 
@@ -67,53 +66,6 @@ impl ServiceTime {
     /// Whether it was measured.
     pub const fn is_learned(self) -> bool {
         matches!(self, Self::Learned { .. })
-    }
-}
-
-/// The kinds of work that a pod does: tasks of this queue by type, and tasks of other task queues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Work {
-    Here(TaskType),
-    Elsewhere,
-}
-
-impl Work {
-    pub(crate) const ALL: [Self; 4] = [
-        Self::Here(TaskType::Workflow),
-        Self::Here(TaskType::Activity),
-        Self::Here(TaskType::Nexus),
-        Self::Elsewhere,
-    ];
-
-    /// The slots of this kind that a pod reports.
-    pub(crate) const fn slots(self, pod: &PodSlots) -> Option<&TypeSlots> {
-        match self {
-            Self::Here(task_type) => pod.types.get(task_type).as_ref(),
-            Self::Elsewhere => pod.elsewhere.as_ref(),
-        }
-    }
-}
-
-/// One value per kind of work.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct PerWork<T> {
-    here: PerType<T>,
-    elsewhere: T,
-}
-
-impl<T> PerWork<T> {
-    pub(crate) const fn get(&self, work: Work) -> &T {
-        match work {
-            Work::Here(task_type) => self.here.get(task_type),
-            Work::Elsewhere => &self.elsewhere,
-        }
-    }
-
-    pub(crate) const fn get_mut(&mut self, work: Work) -> &mut T {
-        match work {
-            Work::Here(task_type) => self.here.get_mut(task_type),
-            Work::Elsewhere => &mut self.elsewhere,
-        }
     }
 }
 
@@ -151,8 +103,6 @@ pub(crate) struct PodMemory {
     /// When the pod was last seen starting without a worker: no task had run on it by then.
     /// `None` = it was not seen starting, or its worker was there already.
     born: Option<Time>,
-    /// When the pod was first seen starting, until it is ready.
-    starting_since: Option<Time>,
     /// Since when the pod has been draining, and what ran on it then.
     draining: Option<Draining>,
     work: PerWork<Option<WorkerMemory>>,
@@ -197,8 +147,6 @@ pub(crate) struct Learner {
     /// When the first slots reading was recorded.
     since: Option<Time>,
     heard: bool,
-    /// The mean time from the first sight of a pod to its readiness.
-    start_up: Option<Duration>,
     processed_grew: bool,
     /// The processed tasks counted since this state exists.
     processed: PerType<u64>,
@@ -260,16 +208,6 @@ impl Learner {
         let memory = self.pods.entry(pod.pod.clone()).or_default();
         if pod.phase == PodPhase::Starting && !pod.listed {
             memory.born = Some(now);
-            memory.starting_since.get_or_insert(now);
-        }
-        // A worker is often listed before its pod is ready.
-        if pod.phase != PodPhase::Starting
-            && let Some(since) = memory.starting_since.take()
-            && pod.phase == PodPhase::Ready
-        {
-            let took = now.since(since).min(LONGEST_START_UP);
-            let mean = self.start_up.unwrap_or(took).saturating_mul(3);
-            self.start_up = mean.saturating_add(took).checked_div(4);
         }
         if pod.phase == PodPhase::Terminating && memory.draining.is_none() {
             let mut tasks = PerWork::default();
@@ -400,29 +338,6 @@ impl Learner {
             },
             |mean| ServiceTime::Learned { mean },
         )
-    }
-
-    /// The mean time that recent pods took from the first sight to readiness. `None` = none was
-    /// seen to start.
-    pub(crate) const fn start_up(&self) -> Option<Duration> {
-        self.start_up
-    }
-
-    /// The longest time for which a pod that is not ready yet has been starting.
-    pub(crate) fn longest_start(&self, now: Time) -> Duration {
-        self.starting(now).max().unwrap_or_default()
-    }
-
-    /// How long the starting pods have been starting, summed.
-    pub(crate) fn started(&self, now: Time) -> Duration {
-        self.starting(now)
-            .fold(Duration::ZERO, Duration::saturating_add)
-    }
-
-    /// How long each starting pod has been starting.
-    fn starting(&self, now: Time) -> impl Iterator<Item = Duration> {
-        let starting = self.pods.values().filter_map(|pod| pod.starting_since);
-        starting.map(move |since| now.since(since).min(LONGEST_START_UP))
     }
 
     /// Slots per replica, as last reported.

@@ -36,10 +36,13 @@ mod reason;
 mod release;
 mod rises;
 mod slots;
+mod smoothed;
+mod starts;
 mod stuck;
 mod target;
 mod time;
 mod victims;
+mod work;
 mod worker;
 
 pub use decide::{decide, initial_replicas, requeue_after};

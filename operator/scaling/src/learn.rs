@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::learned::Learned;
 use crate::observation::{PerType, PodPhase, PodSlots, Slots, TaskType, TypeSlots};
 use crate::time::{Time, millis};
 use crate::work::{PerWork, Work};
@@ -25,19 +26,6 @@ pub const DEFAULT_SERVICE_TIME: Duration = Duration::from_secs(5);
 /// The same for a workflow task, which waits for nothing outside the worker. Most take
 /// milliseconds; the rest is room for the replay of a long history.
 pub const DEFAULT_WORKFLOW_TASK_TIME: Duration = Duration::from_millis(500);
-
-/// Completions required before a mean is trusted.
-const ENOUGH_COMPLETIONS: u64 = 16;
-/// Heartbeats that must have been compared before a mean is trusted.
-const ENOUGH_HEARTBEATS: u64 = 3;
-/// The sums are halved once they hold this many completions ...
-const WINDOW_COMPLETIONS: u64 = 256;
-/// ... and this many heartbeats: old behavior fades, and slow tasks keep a long enough window.
-const WINDOW_HEARTBEATS: u64 = 24;
-/// Observations of long tasks expire if they are not repeated within this time.
-const REMEMBERED: Duration = Duration::from_hours(24);
-/// The maximum number of drained tasks that counts as proof.
-const MOST_DRAINED: u64 = 1 << 20;
 
 /// A mean service time, and whether it was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,33 +55,6 @@ impl ServiceTime {
     pub const fn is_learned(self) -> bool {
         matches!(self, Self::Learned { .. })
     }
-}
-
-/// What has been learned about one kind of work of one queue.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Learned {
-    /// Slots in use, integrated over time.
-    slot_millis: u64,
-    /// Tasks processed in the same spans.
-    completed: u64,
-    /// The spans, summed.
-    span_millis: u64,
-    /// The number of spans.
-    heartbeats: u64,
-    /// An upper bound for the duration of a task: the longest span without a known idle moment.
-    upper: Option<Duration>,
-    /// The longest time that a task has certainly run, and when that was last seen.
-    longest: Option<(Duration, Time)>,
-    /// The longest time that a task which has ended had certainly run, and when that was last seen.
-    longest_ended: Option<(Duration, Time)>,
-    /// The number of tasks in work on draining pods that were gone in good time and had finished
-    /// them, and when the last of those pods went.
-    drained: Option<(u64, Time)>,
-    /// The mean age of the tasks in flight at the last heartbeats; the lower bound until a mean has
-    /// been learned.
-    mean_age: Duration,
-    /// Slots per replica, as last reported.
-    slots_per_replica: Option<u32>,
 }
 
 /// The state kept for one pod.
@@ -347,8 +308,7 @@ impl Learner {
 
     /// The longest time that a task of this type has certainly run.
     pub(crate) fn longest(&self, task_type: TaskType) -> Option<Duration> {
-        let learned = self.learned(Work::Here(task_type));
-        learned.longest.map(|(longest, _)| longest)
+        self.learned(Work::Here(task_type)).longest_ever()
     }
 
     /// What has been learned about one kind of work.
@@ -398,91 +358,4 @@ fn used_up(grace: Duration) -> Duration {
     const SEEN_LATE: Duration = Duration::from_secs(10);
     let slack = SEEN_LATE.min(grace.checked_div(4).unwrap_or_default());
     grace.saturating_sub(slack)
-}
-
-impl Learned {
-    fn add(&mut self, last: &WorkerMemory, counts: Counts, until: Time) {
-        let before = last.counts();
-        let span = millis(until.since(last.seen_at()));
-        // The trapezoid between two heartbeats.
-        let both = u64::from(before.used).saturating_add(u64::from(counts.used));
-        self.slot_millis = self
-            .slot_millis
-            .saturating_add(both.saturating_mul(span) / 2);
-        self.completed = self
-            .completed
-            .saturating_add(counts.processed.saturating_sub(before.processed));
-        self.span_millis = self.span_millis.saturating_add(span);
-        self.heartbeats = self.heartbeats.saturating_add(1);
-        // A pod that has been busy since it was first seen gives no upper bound.
-        let streak = last
-            .idle_at()
-            .map_or(Duration::MAX, |idle_at| until.since(idle_at));
-        if both > 0 || counts.processed > before.processed {
-            self.upper = Some(self.upper.map_or(streak, |upper| upper.max(streak)));
-        }
-        if self.completed >= WINDOW_COMPLETIONS && self.heartbeats >= WINDOW_HEARTBEATS {
-            self.slot_millis /= 2;
-            self.completed /= 2;
-            self.span_millis /= 2;
-            self.heartbeats /= 2;
-            self.upper = Some(streak.max(self.mean().unwrap_or_default()));
-        }
-    }
-
-    /// The mean service time, once enough has been seen.
-    pub(crate) fn mean(&self) -> Option<Duration> {
-        if self.completed < ENOUGH_COMPLETIONS || self.heartbeats < ENOUGH_HEARTBEATS {
-            return None;
-        }
-        // Adds one slot over one mean heartbeat interval: heartbeats that happen to find every slot
-        // free must not make tasks look instant. The effect fades with the number of heartbeats.
-        let unseen = self.span_millis.checked_div(self.heartbeats).unwrap_or(0);
-        let mean = self
-            .slot_millis
-            .saturating_add(unseen)
-            .checked_div(self.completed)?;
-        let upper = self.upper.map_or(u64::MAX, millis);
-        Some(Duration::from_millis(mean.min(upper).max(1)))
-    }
-
-    /// The longest time that a task has certainly run, unless that has expired.
-    pub(crate) fn longest(&self, now: Time) -> Duration {
-        remembered(self.longest, now).unwrap_or_default()
-    }
-
-    /// The longest time that a task which has ended had certainly run, unless that has expired.
-    pub(crate) fn longest_ended(&self, now: Time) -> Duration {
-        remembered(self.longest_ended, now).unwrap_or_default()
-    }
-
-    /// The number of tasks that are known to have ended in good time on draining pods, unless that
-    /// has expired.
-    pub(crate) fn drained(&self, now: Time) -> u64 {
-        remembered(self.drained, now).unwrap_or_default()
-    }
-
-    fn saw_running(&mut self, running: Duration, at: Time) {
-        raise(&mut self.longest, running, at);
-    }
-
-    fn saw_ended(&mut self, had_run: Duration, at: Time) {
-        raise(&mut self.longest_ended, had_run, at);
-    }
-
-    fn saw_drained(&mut self, tasks: u32, at: Time) {
-        let sum = self.drained(at).saturating_add(u64::from(tasks));
-        self.drained = Some((sum.min(MOST_DRAINED), at));
-    }
-}
-
-fn remembered<T>(seen: Option<(T, Time)>, now: Time) -> Option<T> {
-    let (value, at) = seen?;
-    (now.since(at) < REMEMBERED).then_some(value)
-}
-
-fn raise(longest: &mut Option<(Duration, Time)>, seen: Duration, at: Time) {
-    if remembered(*longest, at).is_none_or(|longest| longest <= seen) {
-        *longest = Some((seen, at));
-    }
 }

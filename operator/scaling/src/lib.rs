@@ -27,6 +27,7 @@ mod explain;
 mod format;
 mod history;
 mod learn;
+mod learned;
 mod limits;
 mod milli;
 mod observation;

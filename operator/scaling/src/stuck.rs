@@ -95,9 +95,9 @@ pub(crate) struct Watch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Unmoved {
     since: Time,
-    /// When the last reading was recorded. `age` is the head's age in it.
-    at: Time,
-    age: Duration,
+    /// When the head arrived, according to the first reading. Later heads are compared with this
+    /// one: a slow queue moves by less than the slack from one reading to the next.
+    arrived: Time,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,18 +145,17 @@ impl Watch {
                 continue;
             }
             let unmoved = self.unmoved.get_mut(task_type);
-            let stays = unmoved.filter(|head| {
-                let expected = head.age.saturating_add(now.since(head.at));
-                backlog.age.saturating_add(HEAD_SLACK) >= expected
-            });
+            let arrived = now.minus(backlog.age);
+            let stays = unmoved.filter(|head| arrived <= head.arrived.plus(HEAD_SLACK));
             let room = had_room(observation, facts, task_type, backlog.age);
             let not_taken = backlog.count > 0
                 && !backlog.rate_limited
                 && room.unwrap_or_else(|| stays.is_some());
-            *unmoved = not_taken.then(|| Unmoved {
-                since: stays.map_or(now, |head| head.since),
-                at: now,
-                age: backlog.age,
+            *unmoved = not_taken.then(|| {
+                stays.unwrap_or(Unmoved {
+                    since: now,
+                    arrived,
+                })
             });
             let free = ready
                 && facts.signal == Signal::Known

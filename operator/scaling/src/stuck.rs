@@ -103,6 +103,8 @@ struct Unmoved {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Growth {
     since: Time,
+    /// The replicas that were ready at first. More of them may clear the backlog.
+    ready: u32,
     first: u64,
     last: u64,
 }
@@ -164,7 +166,12 @@ impl Watch {
                 && !backlog.rate_limited;
             let growing = self.growing.get_mut(task_type);
             *growing = match *growing {
-                Some(growth) if free && backlog.count >= growth.last && backlog.count > 0 => {
+                Some(growth)
+                    if free
+                        && observation.replicas.ready <= growth.ready
+                        && backlog.count >= growth.last
+                        && backlog.count > 0 =>
+                {
                     Some(Growth {
                         last: backlog.count,
                         ..growth
@@ -172,6 +179,7 @@ impl Watch {
                 }
                 _ if free && backlog.count > 0 => Some(Growth {
                     since: now,
+                    ready: observation.replicas.ready,
                     first: backlog.count,
                     last: backlog.count,
                 }),

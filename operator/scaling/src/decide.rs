@@ -239,6 +239,7 @@ fn inputs(context: &Context<'_>, wanted: u32) -> Inputs {
             history.slots_per_replica(task_type, policy)
         }),
         service_time: PerType::from_fn(|task_type| history.service_time(task_type, policy)),
+        capacity_milli: PerType::from_fn(|task_type| history.capacity_milli(task_type)),
         rates_trusted: history.rates_trusted(),
         queue_wait_target: policy.queue_wait_target,
         target_utilization: policy

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::capacity::{Capacities, Conditions};
 use crate::decision::{Decision, SampleId};
 use crate::demand::{QueueFacts, TypeFacts, believable_arrivals};
 use crate::learn::{Learner, ServiceTime};
@@ -71,6 +72,7 @@ pub struct History {
     past: Past,
     used: SmoothedSlots,
     rises: Rises,
+    capacities: Capacities,
     /// The start-up that the pods themselves have last shown.
     start_up: Option<Duration>,
     last_slots: LastSlots,
@@ -140,6 +142,7 @@ impl History {
                     .is_some_and(|sample| sample.sequence == value.sequence);
                 if !repeated {
                     self.new_sample(policy, value, *taken_at, observation.replicas, &facts);
+                    self.measure_capacity(policy, observation, &facts);
                 }
                 self.used.observe(observation, &facts, self.latest);
                 if !repeated && facts.signal == Signal::Known {
@@ -196,7 +199,7 @@ impl History {
             ready,
             requested: replicas.requested,
             types: backlog.types,
-            processed: PerType::from_fn(|task_type| self.learner.processed(task_type)),
+            processed: self.processed(),
         });
     }
 
@@ -378,9 +381,31 @@ impl History {
                 service_time: self.service_time(task_type, policy).mean(),
                 mean_used: Milli::from_thousandths(self.used_milli(task_type)),
                 rise: Milli::from_thousandths(self.rises.most(task_type)),
+                capacity: self.capacities.per_replica(task_type, self.latest),
                 untaken: self.watch.is_untaken(task_type, self.latest),
             }),
         }
+    }
+
+    fn measure_capacity(&mut self, policy: &Policy, observation: &Observation, facts: &SlotFacts) {
+        let conditions = Conditions {
+            wait_target: policy.queue_wait_target,
+            rates_trusted: self.rates_trusted(),
+            processed: self.processed(),
+        };
+        self.capacities.observe(observation, facts, &conditions);
+    }
+
+    /// The processed tasks counted so far.
+    fn processed(&self) -> PerType<u64> {
+        PerType::from_fn(|task_type| self.learner.processed(task_type))
+    }
+
+    /// The tasks that a ready replica takes per 1000 s, if its slots are not what keeps tasks
+    /// waiting and this has been measured.
+    pub fn capacity_milli(&self, task_type: TaskType) -> Option<u64> {
+        let capacity = self.capacities.per_replica(task_type, self.latest)?;
+        Some(capacity.rate.thousandths())
     }
 
     /// What the queue's wait target allows.

@@ -19,6 +19,7 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
+mod capacity;
 pub mod check;
 mod decide;
 mod decision;

@@ -17,7 +17,7 @@ const GROWING_AFTER: Duration = Duration::from_mins(1);
 /// not take it: six readings, and longer than a pod takes to send its second heartbeat.
 const UNTAKEN_AFTER: Duration = Duration::from_secs(30);
 /// The server reports the head's age from a cache, a little late.
-const HEAD_SLACK: Duration = Duration::from_secs(2);
+pub(crate) const HEAD_SLACK: Duration = Duration::from_secs(2);
 
 /// A way to be stuck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

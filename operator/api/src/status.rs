@@ -187,6 +187,11 @@ pub struct DecisionTerms {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age: Option<u32>,
 
+    /// Replicas by the tasks per second that one replica takes, if tasks have waited although slots
+    /// were free, or the slots are unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u32>,
+
     /// Replicas by backlogPerReplica.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backlog: Option<u32>,

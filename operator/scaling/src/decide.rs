@@ -79,7 +79,10 @@ pub fn requeue_after(
             .idle_since()
             .map(|since| since.plus(policy.cooldown_period)),
         history.covered_since().map(|since| since.plus(window)),
-        history.highest(hold, now).map(|(at, _)| at.plus(hold)),
+        history
+            .past()
+            .highest(hold, now)
+            .map(|(at, _)| at.plus(hold)),
         history.rates_bad_until(),
     ];
     let next = ends
@@ -236,6 +239,7 @@ fn inputs(context: &Context<'_>, wanted: u32) -> Inputs {
             history.slots_per_replica(task_type, policy)
         }),
         service_time: PerType::from_fn(|task_type| history.service_time(task_type, policy)),
+        capacity_milli: PerType::from_fn(|task_type| history.capacity_milli(task_type)),
         rates_trusted: history.rates_trusted(),
         queue_wait_target: policy.queue_wait_target,
         target_utilization: policy

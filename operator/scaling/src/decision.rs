@@ -88,6 +88,9 @@ pub struct Inputs {
     pub slots_per_replica: PerType<u32>,
     /// The mean service time per type that the calculation used.
     pub service_time: PerType<ServiceTime>,
+    /// The tasks that a ready replica takes per 1000 s, by type, measured while tasks waited
+    /// although slots were free, or unknown; `None` if it was not measured within four hours.
+    pub capacity_milli: PerType<Option<u64>>,
     /// Whether the rates were trusted and used.
     pub rates_trusted: bool,
     /// The queue's wait target.

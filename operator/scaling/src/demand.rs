@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::capacity::{self, PerReplica};
 use crate::milli::Milli;
 use crate::observation::{PerType, RATE_WINDOW, TaskType, TypeBacklog};
 use crate::policy::Policy;
@@ -21,6 +22,8 @@ pub enum Term {
     Drain,
     /// The age of the head of the backlog.
     Age,
+    /// What a replica takes where its slots are not the bottleneck.
+    Capacity,
     /// `backlogPerReplica`.
     BacklogPerReplica,
 }
@@ -32,6 +35,7 @@ impl Term {
             Self::InFlight => Reason::SlotsInUse,
             Self::Drain => Reason::Drain,
             Self::Age => Reason::BacklogAge,
+            Self::Capacity => Reason::ReplicaCapacity,
             Self::BacklogPerReplica => Reason::BacklogPerReplica,
         }
     }
@@ -52,6 +56,11 @@ pub struct DemandTerms {
     /// tasks wait than find a free one: the replicas that were ready at the reading plus one step,
     /// at most those that the tasks fill; otherwise 0.
     pub age_milli: u64,
+    /// The tasks per second that clear arrivals and backlog in time, ÷ those that a replica takes,
+    /// plus the reserve; 0 if that is unknown. At most the replicas that are requested or were
+    /// ready since it is known, or twice as many once tasks are proven to wait although slots are
+    /// free. At most the replicas beyond which the throughput did not rise.
+    pub capacity_milli: u64,
     /// Backlog ÷ `backlogPerReplica`; 0 if that is not set.
     pub backlog_per_replica_milli: u64,
 }
@@ -71,6 +80,8 @@ pub struct TypeDemand {
     /// not current, or nobody polls for this type. More replicas would not take them either, so the
     /// backlog adds no demand.
     pub untaken: bool,
+    /// More replicas did not take more tasks lately, so what a replica takes asks for no more.
+    pub in_vain: bool,
 }
 
 /// The demand of a queue: the largest over its task types, because one pod serves all types at
@@ -123,6 +134,8 @@ pub(crate) struct TypeFacts {
     pub(crate) mean_used: Milli,
     /// The largest recent rise of the load within one reaction time, in slots.
     pub(crate) rise: Milli,
+    /// What is known about the capacity of a replica.
+    pub(crate) capacity: Option<PerReplica>,
     /// See [`TypeDemand::untaken`].
     pub(crate) untaken: bool,
 }
@@ -200,6 +213,8 @@ struct Formula {
     start_up: Duration,
     /// How long the starting pods have been starting, summed.
     started: Duration,
+    /// C: what a replica takes.
+    capacity: Option<PerReplica>,
     /// See [`TypeDemand::untaken`].
     untaken: bool,
 }
@@ -261,6 +276,7 @@ impl Formula {
             requested: Milli::whole(queue.requested),
             start_up: queue.start_up.unwrap_or_default(),
             started: queue.started,
+            capacity: learned.capacity,
             untaken: learned.untaken,
         }
     }
@@ -268,18 +284,21 @@ impl Formula {
     fn demand(&self) -> TypeDemand {
         let age = self.age();
         let plain = self.backlog_per_replica();
+        let capacity = self.capacity();
+        let drain = self.drain(self.limit);
         let terms = DemandTerms {
             in_flight_milli: self.in_flight().thousandths(),
-            drain_milli: self.fed(self.drain(self.limit)).thousandths(),
+            drain_milli: self.fed(self.useful(drain)).thousandths(),
             age_milli: if self.rate_limited {
                 0
             } else {
                 age.thousandths()
             },
-            backlog_per_replica_milli: self.fed(plain).thousandths(),
+            capacity_milli: self.useful(capacity).thousandths(),
+            backlog_per_replica_milli: self.fed(self.useful(plain)).thousandths(),
         };
         let (milli, binding) = terms.largest();
-        let without_limit = self.drain(None).max(plain);
+        let without_limit = self.useful(self.drain(None).max(plain));
         let without_limit = if self.rate_limited {
             without_limit.max(age)
         } else {
@@ -291,6 +310,9 @@ impl Formula {
             binding,
             rate_limited: without_limit > Milli::from_thousandths(milli),
             untaken: self.untaken,
+            in_vain: [drain, plain, capacity]
+                .into_iter()
+                .any(|replicas| replicas > self.useful(replicas)),
         }
     }
 
@@ -341,12 +363,16 @@ impl Formula {
     }
 
     fn clears(&self, backlog: Milli, limit: Option<Milli>) -> Milli {
-        let Headroom { horizon, slack, .. } = self.headroom;
-        let rate = (self.arrivals * horizon + backlog) / horizon.saturating_add(slack);
-        let needed = (limited(rate, limit) * self.pod.service_time).min(self.tasks());
+        let rate = limited(self.rate(backlog, self.headroom.horizon), limit);
+        let needed = (rate * self.pod.service_time).min(self.tasks());
         let cleared = self.replicas(needed);
         let with_burst = self.headroom.with_burst(cleared, self.pod, self.burst);
         with_burst.min(self.replicas(self.tasks()))
+    }
+
+    /// (λ × H + B) ÷ (H + slack): the tasks per second that clear arrivals and backlog in time.
+    fn rate(&self, backlog: Milli, horizon: Duration) -> Milli {
+        (self.arrivals * horizon + backlog) / horizon.saturating_add(self.headroom.slack)
     }
 
     /// The backlog when a pod that is requested now becomes ready: what has come by then, less what
@@ -373,6 +399,29 @@ impl Formula {
         let step = self.earned.div_ceil(4).max(self.earned.clamp(1, 4));
         let filled = self.tasks() / self.pod.slots + self.blind;
         Milli::whole(self.earned.saturating_add(step)).min(filled)
+    }
+
+    /// (λ × H + B) ÷ (H + slack) ÷ C with the reserve, H at least a minute, as far as the capacity
+    /// allows. While the server limits the rate, no more than the replicas that are ready.
+    fn capacity(&self) -> Milli {
+        let Some(capacity) = self.capacity else {
+            return Milli::ZERO;
+        };
+        let horizon = self.headroom.horizon.max(capacity::CLEAR_TIME);
+        let rate = limited(self.rate(self.backlog, horizon), self.limit);
+        let replicas = self.headroom.replicas_of_capacity(rate / capacity.rate);
+        let most = if self.rate_limited {
+            Milli::whole(self.earned)
+        } else {
+            capacity.most(self.requested, self.earned)
+        };
+        replicas.min(most)
+    }
+
+    /// Without the replicas beyond which the throughput did not rise.
+    fn useful(&self, replicas: Milli) -> Milli {
+        let ceiling = self.capacity.and_then(|capacity| capacity.ceiling());
+        ceiling.map_or(replicas, |ceiling| replicas.min(ceiling))
     }
 
     /// B ÷ `backlogPerReplica`.
@@ -416,6 +465,7 @@ impl DemandTerms {
         [
             (self.drain_milli, Term::Drain),
             (self.age_milli, Term::Age),
+            (self.capacity_milli, Term::Capacity),
             (self.backlog_per_replica_milli, Term::BacklogPerReplica),
         ]
         .into_iter()

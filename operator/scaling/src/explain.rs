@@ -86,6 +86,11 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
         1 => format!("1 {kind} task waits"),
         many => format!("{many} {kind} tasks wait"),
     };
+    let arrive = if inputs.rates_trusted && backlog.add_rate_milli > 0 {
+        format!(" and {}/s arrive", thousandths(backlog.add_rate_milli))
+    } else {
+        String::new()
+    };
     let (cover, clear) = if wanted == 1 {
         ("covers", "clears")
     } else {
@@ -110,11 +115,6 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
             )
         }
         Term::Drain => {
-            let arrive = if inputs.rates_trusted && backlog.add_rate_milli > 0 {
-                format!(" and {}/s arrive", thousandths(backlog.add_rate_milli))
-            } else {
-                String::new()
-            };
             let learned = if service.is_learned() {
                 "takes"
             } else {
@@ -138,6 +138,14 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
                 duration(inputs.queue_wait_target),
             )
         }
+        Term::Capacity => {
+            let takes = inputs.capacity_milli.get(task_type).unwrap_or(0);
+            format!(
+                "{waits}{arrive}; a replica takes {}/s while tasks wait; {}",
+                thousandths(takes),
+                by_capacity(decision, wanted)
+            )
+        }
         Term::BacklogPerReplica => {
             format!(
                 "{waits}; backlogPerReplica asks for {}",
@@ -148,9 +156,31 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
     text.push_str(&clause);
 }
 
+/// What follows from the tasks that a replica takes.
+fn by_capacity(decision: &Decision, wanted: u32) -> String {
+    let doubled = decision.inputs.replicas.ready.saturating_mul(2);
+    if wanted > decision.previous && wanted == doubled {
+        return format!("the ready replicas are doubled to {wanted}");
+    }
+    let are = if wanted == 1 { "is" } else { "are" };
+    format!("so {} {are} needed", count(wanted.into(), "replica"))
+}
+
+/// Whether the type that asks for the most replicas is known not to gain by more.
+fn in_vain(decision: &Decision) -> bool {
+    let binding = decision.demand.as_ref().and_then(|demand| {
+        let (task_type, _) = demand.binding?;
+        demand.types.get(task_type).as_ref()
+    });
+    binding.is_some_and(|demand| demand.in_vain)
+}
+
 fn limited(text: &mut String, decision: &Decision) {
     if decision.demand.is_some_and(|demand| demand.rate_limited) {
         text.push_str("; the queue's rate limit cannot feed more replicas");
+    }
+    if in_vain(decision) {
+        text.push_str("; more replicas took no more tasks in all");
     }
     let Some(last) = decision.limits.last() else {
         return;
@@ -187,6 +217,7 @@ fn limited(text: &mut String, decision: &Decision) {
         Reason::SlotsInUse
         | Reason::Drain
         | Reason::BacklogAge
+        | Reason::ReplicaCapacity
         | Reason::BacklogPerReplica
         | Reason::NoDemand
         | Reason::RateLimited

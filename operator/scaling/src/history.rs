@@ -2,28 +2,30 @@
 //! change), is bounded in size, and changes only in [`History::observe`], [`History::carried_out`]
 //! and [`History::held`].
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::capacity::{Capacities, Conditions};
 use crate::decision::{Decision, SampleId};
 use crate::demand::{QueueFacts, TypeFacts, believable_arrivals};
-use crate::learn::{Learner, ServiceTime, Work};
+use crate::learn::{Learner, ServiceTime};
 use crate::milli::Milli;
 use crate::observation::{
     Backlog, Observation, PerType, RATE_WINDOW, Reading, Replicas, Slots, TaskType, TypeBacklog,
     UnknownReason,
 };
-use crate::policy::{Policy, StepPolicy};
+use crate::past::Past;
+use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::release::ordinal;
 use crate::rises::Rises;
-use crate::slots::{LastSlots, SMOOTHED, Signal, SlotFacts, slot_facts};
+use crate::slots::{LastSlots, Signal, SlotFacts, slot_facts};
+use crate::smoothed::SmoothedSlots;
+use crate::starts::Starts;
 use crate::stuck::{Finding, Watch};
 use crate::target::{ASSUMED_START_UP, Headroom};
 use crate::time::Time;
+use crate::work::Work;
 
-/// The maximum number of slot readings kept for the average.
-const READINGS_SMOOTHED: usize = 16;
 /// The server reports rates in buckets of 5 s, so a rate of zero proves this much silence.
 const SILENCE: Duration = Duration::from_secs(25);
 /// After this long without a reading the server may have unloaded the queue. Its first rates after
@@ -43,6 +45,7 @@ const OUT_OF_STEP: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct History {
     learner: Learner,
+    starts: Starts,
     sample: Option<Sample>,
     /// Since when readings have arrived without a long gap.
     covered_since: Option<Time>,
@@ -66,14 +69,10 @@ pub struct History {
     silent_since: Option<Time>,
     acted: Option<SampleId>,
     target: Option<u32>,
-    /// Recommendations that no later one has reached, largest first.
-    highs: VecDeque<(Time, u32)>,
-    /// Recommendations that no later one has fallen to, smallest first.
-    lows: VecDeque<(Time, u32)>,
-    events: VecDeque<(Time, u32, u32)>,
-    /// The slots in use at recent readings.
-    used: VecDeque<(Time, PerType<u64>)>,
+    past: Past,
+    used: SmoothedSlots,
     rises: Rises,
+    capacities: Capacities,
     /// The start-up that the pods themselves have last shown.
     start_up: Option<Duration>,
     last_slots: LastSlots,
@@ -107,6 +106,7 @@ impl History {
         self.learner.observe_drained(&observation.drained);
         if let Reading::Known { value, .. } = &observation.slots {
             self.learner.observe(value, policy.drain_grace_period, now);
+            self.starts.observe(&value.pods, now);
             if observation.replicas.by_ordinal {
                 self.see_ordinals(value, now);
             }
@@ -142,8 +142,9 @@ impl History {
                     .is_some_and(|sample| sample.sequence == value.sequence);
                 if !repeated {
                     self.new_sample(policy, value, *taken_at, observation.replicas, &facts);
+                    self.measure_capacity(policy, observation, &facts);
                 }
-                self.smooth(observation, &facts);
+                self.used.observe(observation, &facts, self.latest);
                 if !repeated && facts.signal == Signal::Known {
                     let load = self.load(policy, value, &facts);
                     let reaction = self.headroom(policy).reaction;
@@ -198,7 +199,7 @@ impl History {
             ready,
             requested: replicas.requested,
             types: backlog.types,
-            processed: PerType::from_fn(|task_type| self.learner.processed(task_type)),
+            processed: self.processed(),
         });
     }
 
@@ -239,26 +240,6 @@ impl History {
         })
     }
 
-    /// Keeps the slots in use of the last [`SMOOTHED`]. Only a new slots reading counts.
-    fn smooth(&mut self, observation: &Observation, facts: &SlotFacts) {
-        let taken_at = match &observation.slots {
-            _ if observation.replicas.is_zero() => self.latest,
-            Reading::Known { taken_at, .. } => *taken_at,
-            Reading::Unknown { .. } => return,
-        };
-        let newer = self.used.back().is_none_or(|(at, _)| *at < taken_at);
-        if facts.signal != Signal::Known || !newer {
-            return;
-        }
-        self.used.push_back((taken_at, facts.used));
-        let oldest = taken_at.minus(SMOOTHED);
-        while self.used.len() > READINGS_SMOOTHED
-            || self.used.front().is_some_and(|(at, _)| *at <= oldest)
-        {
-            self.used.pop_front();
-        }
-    }
-
     /// The slots that the work occupies, in thousandths: the mean in use, or what the arrivals will
     /// occupy, as far as there are tasks to do so.
     fn load(&self, policy: &Policy, backlog: &Backlog, facts: &SlotFacts) -> PerType<u64> {
@@ -277,11 +258,7 @@ impl History {
 
     /// The mean slots in use over recent readings, in thousandths.
     pub(crate) fn used_milli(&self, task_type: TaskType) -> u64 {
-        let readings = u64::try_from(self.used.len()).unwrap_or(u64::MAX);
-        let sum = self.used.iter().fold(0_u64, |sum, (_, used)| {
-            sum.saturating_add(used.get(task_type).saturating_mul(1000))
-        });
-        sum.checked_div(readings).unwrap_or(0)
+        self.used.milli(task_type)
     }
 
     fn watch_idle(&mut self, backlog: &Backlog, taken_at: Time, facts: &SlotFacts) {
@@ -317,15 +294,10 @@ impl History {
         self.target = Some(decision.desired);
         if let Some(recommendation) = decision.recommendation {
             self.acted = decision.sample;
-            self.recommend(recommendation, now);
+            self.past.recommend(recommendation, now);
         }
         if decision.act {
-            self.events
-                .push_back((now, decision.previous, decision.desired));
-            let oldest = now.minus(StepPolicy::MAX_PERIOD);
-            while self.events.front().is_some_and(|(at, ..)| *at < oldest) {
-                self.events.pop_front();
-            }
+            self.past.change(decision.previous, decision.desired, now);
         }
     }
 
@@ -333,24 +305,7 @@ impl History {
     /// the stabilization windows treat that number as a recommendation.
     pub fn held(&mut self, requested: u32, now: Time) {
         self.target = None;
-        self.recommend(requested, now);
-    }
-
-    fn recommend(&mut self, replicas: u32, now: Time) {
-        const LONGEST_WINDOW: Duration = Duration::from_hours(1);
-        while self.highs.back().is_some_and(|(_, high)| *high <= replicas) {
-            self.highs.pop_back();
-        }
-        while self.lows.back().is_some_and(|(_, low)| *low >= replicas) {
-            self.lows.pop_back();
-        }
-        for window in [&mut self.highs, &mut self.lows] {
-            window.push_back((now, replicas));
-            let oldest = now.minus(LONGEST_WINDOW);
-            while window.front().is_some_and(|(at, _)| *at < oldest) {
-                window.pop_front();
-            }
-        }
+        self.past.recommend(requested, now);
     }
 
     /// The mean service time of a task type, learned or assumed.
@@ -420,29 +375,51 @@ impl History {
             requested: self.sample.map_or(0, |sample| sample.requested),
             start_up: self.measured_start_up(),
             headroom: self.headroom(policy),
-            started: self.learner.started(self.latest),
+            started: self.starts.sum(self.latest),
             types: PerType::from_fn(|task_type| TypeFacts {
                 slots_per_replica: self.slots_per_replica(task_type, policy),
                 service_time: self.service_time(task_type, policy).mean(),
                 mean_used: Milli::from_thousandths(self.used_milli(task_type)),
                 rise: Milli::from_thousandths(self.rises.most(task_type)),
+                capacity: self.capacities.per_replica(task_type, self.latest),
                 untaken: self.watch.is_untaken(task_type, self.latest),
             }),
         }
+    }
+
+    fn measure_capacity(&mut self, policy: &Policy, observation: &Observation, facts: &SlotFacts) {
+        let conditions = Conditions {
+            wait_target: policy.queue_wait_target,
+            rates_trusted: self.rates_trusted(),
+            processed: self.processed(),
+        };
+        self.capacities.observe(observation, facts, &conditions);
+    }
+
+    /// The processed tasks counted so far.
+    fn processed(&self) -> PerType<u64> {
+        PerType::from_fn(|task_type| self.learner.processed(task_type))
+    }
+
+    /// The tasks that a ready replica takes per 1000 s, if its slots are not what keeps tasks
+    /// waiting and this has been measured.
+    pub fn capacity_milli(&self, task_type: TaskType) -> Option<u64> {
+        let capacity = self.capacities.per_replica(task_type, self.latest)?;
+        Some(capacity.rate.thousandths())
     }
 
     /// What the queue's wait target allows.
     pub(crate) fn headroom(&self, policy: &Policy) -> Headroom {
         let measured = self.measured_start_up();
         // A pod that is still starting shows only that a start takes at least so long.
-        let least = self.learner.longest_start(self.latest);
+        let least = self.starts.longest(self.latest);
         let start_up = measured.unwrap_or(ASSUMED_START_UP).max(least);
         Headroom::new(policy, start_up, measured.is_some())
     }
 
     /// How long recent pods took to start, if any was seen to.
     fn measured_start_up(&self) -> Option<Duration> {
-        self.learner.start_up().or(self.start_up)
+        self.starts.mean().or(self.start_up)
     }
 
     /// The stuck states found up to the last observation.
@@ -499,28 +476,9 @@ impl History {
         self.target
     }
 
-    /// The largest recommendation in the window that ends now.
-    pub(crate) fn highest(&self, window: Duration, now: Time) -> Option<(Time, u32)> {
-        within(&self.highs, window, now)
-    }
-
-    /// The smallest recommendation in the window that ends now.
-    pub(crate) fn lowest(&self, window: Duration, now: Time) -> Option<(Time, u32)> {
-        within(&self.lows, window, now)
-    }
-
-    /// Replicas added and removed within the period that ends now.
-    pub(crate) fn changes(&self, period: Duration, now: Time) -> (u32, u32) {
-        let recent = self
-            .events
-            .iter()
-            .filter(|(at, ..)| now.since(*at) < period);
-        recent.fold((0, 0), |(added, removed): (u32, u32), (_, from, to)| {
-            (
-                added.saturating_add(to.saturating_sub(*from)),
-                removed.saturating_add(from.saturating_sub(*to)),
-            )
-        })
+    /// What was recommended and changed within the last hour.
+    pub(crate) const fn past(&self) -> &Past {
+        &self.past
     }
 }
 
@@ -539,13 +497,4 @@ const fn may_have_restarted(reason: UnknownReason) -> bool {
         | UnknownReason::ScrapeFailed
         | UnknownReason::PodsUnseen => false,
     }
-}
-
-/// The first entry that is young enough. It is also the extreme one, because the entries are sorted
-/// by value too.
-fn within(window: &VecDeque<(Time, u32)>, length: Duration, now: Time) -> Option<(Time, u32)> {
-    window
-        .iter()
-        .find(|(at, _)| now.since(*at) < length)
-        .copied()
 }

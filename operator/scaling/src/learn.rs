@@ -12,8 +12,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::learned::Learned;
 use crate::observation::{PerType, PodPhase, PodSlots, Slots, TaskType, TypeSlots};
 use crate::time::{Time, millis};
+use crate::work::{PerWork, Work};
 use crate::worker::{Counts, WorkerMemory};
 
 /// The assumed service time of an activity or a Nexus task before anything has been learned (or the
@@ -24,21 +26,6 @@ pub const DEFAULT_SERVICE_TIME: Duration = Duration::from_secs(5);
 /// The same for a workflow task, which waits for nothing outside the worker. Most take
 /// milliseconds; the rest is room for the replay of a long history.
 pub const DEFAULT_WORKFLOW_TASK_TIME: Duration = Duration::from_millis(500);
-
-/// Completions required before a mean is trusted.
-const ENOUGH_COMPLETIONS: u64 = 16;
-/// Heartbeats that must have been compared before a mean is trusted.
-const ENOUGH_HEARTBEATS: u64 = 3;
-/// The sums are halved once they hold this many completions ...
-const WINDOW_COMPLETIONS: u64 = 256;
-/// ... and this many heartbeats: old behavior fades, and slow tasks keep a long enough window.
-const WINDOW_HEARTBEATS: u64 = 24;
-/// Observations of long tasks expire if they are not repeated within this time.
-const REMEMBERED: Duration = Duration::from_hours(24);
-/// A pod that took longer to start had no room on any node; the next one need not.
-const LONGEST_START_UP: Duration = Duration::from_mins(5);
-/// The maximum number of drained tasks that counts as proof.
-const MOST_DRAINED: u64 = 1 << 20;
 
 /// A mean service time, and whether it was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,80 +57,6 @@ impl ServiceTime {
     }
 }
 
-/// The kinds of work that a pod does: tasks of this queue by type, and tasks of other task queues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Work {
-    Here(TaskType),
-    Elsewhere,
-}
-
-impl Work {
-    pub(crate) const ALL: [Self; 4] = [
-        Self::Here(TaskType::Workflow),
-        Self::Here(TaskType::Activity),
-        Self::Here(TaskType::Nexus),
-        Self::Elsewhere,
-    ];
-
-    /// The slots of this kind that a pod reports.
-    pub(crate) const fn slots(self, pod: &PodSlots) -> Option<&TypeSlots> {
-        match self {
-            Self::Here(task_type) => pod.types.get(task_type).as_ref(),
-            Self::Elsewhere => pod.elsewhere.as_ref(),
-        }
-    }
-}
-
-/// One value per kind of work.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct PerWork<T> {
-    here: PerType<T>,
-    elsewhere: T,
-}
-
-impl<T> PerWork<T> {
-    pub(crate) const fn get(&self, work: Work) -> &T {
-        match work {
-            Work::Here(task_type) => self.here.get(task_type),
-            Work::Elsewhere => &self.elsewhere,
-        }
-    }
-
-    pub(crate) const fn get_mut(&mut self, work: Work) -> &mut T {
-        match work {
-            Work::Here(task_type) => self.here.get_mut(task_type),
-            Work::Elsewhere => &mut self.elsewhere,
-        }
-    }
-}
-
-/// What has been learned about one kind of work of one queue.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Learned {
-    /// Slots in use, integrated over time.
-    slot_millis: u64,
-    /// Tasks processed in the same spans.
-    completed: u64,
-    /// The spans, summed.
-    span_millis: u64,
-    /// The number of spans.
-    heartbeats: u64,
-    /// An upper bound for the duration of a task: the longest span without a known idle moment.
-    upper: Option<Duration>,
-    /// The longest time that a task has certainly run, and when that was last seen.
-    longest: Option<(Duration, Time)>,
-    /// The longest time that a task which has ended had certainly run, and when that was last seen.
-    longest_ended: Option<(Duration, Time)>,
-    /// The number of tasks in work on draining pods that were gone in good time and had finished
-    /// them, and when the last of those pods went.
-    drained: Option<(u64, Time)>,
-    /// The mean age of the tasks in flight at the last heartbeats; the lower bound until a mean has
-    /// been learned.
-    mean_age: Duration,
-    /// Slots per replica, as last reported.
-    slots_per_replica: Option<u32>,
-}
-
 /// The state kept for one pod.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct PodMemory {
@@ -151,8 +64,6 @@ pub(crate) struct PodMemory {
     /// When the pod was last seen starting without a worker: no task had run on it by then.
     /// `None` = it was not seen starting, or its worker was there already.
     born: Option<Time>,
-    /// When the pod was first seen starting, until it is ready.
-    starting_since: Option<Time>,
     /// Since when the pod has been draining, and what ran on it then.
     draining: Option<Draining>,
     work: PerWork<Option<WorkerMemory>>,
@@ -197,8 +108,6 @@ pub(crate) struct Learner {
     /// When the first slots reading was recorded.
     since: Option<Time>,
     heard: bool,
-    /// The mean time from the first sight of a pod to its readiness.
-    start_up: Option<Duration>,
     processed_grew: bool,
     /// The processed tasks counted since this state exists.
     processed: PerType<u64>,
@@ -260,16 +169,6 @@ impl Learner {
         let memory = self.pods.entry(pod.pod.clone()).or_default();
         if pod.phase == PodPhase::Starting && !pod.listed {
             memory.born = Some(now);
-            memory.starting_since.get_or_insert(now);
-        }
-        // A worker is often listed before its pod is ready.
-        if pod.phase != PodPhase::Starting
-            && let Some(since) = memory.starting_since.take()
-            && pod.phase == PodPhase::Ready
-        {
-            let took = now.since(since).min(LONGEST_START_UP);
-            let mean = self.start_up.unwrap_or(took).saturating_mul(3);
-            self.start_up = mean.saturating_add(took).checked_div(4);
         }
         if pod.phase == PodPhase::Terminating && memory.draining.is_none() {
             let mut tasks = PerWork::default();
@@ -402,29 +301,6 @@ impl Learner {
         )
     }
 
-    /// The mean time that recent pods took from the first sight to readiness. `None` = none was
-    /// seen to start.
-    pub(crate) const fn start_up(&self) -> Option<Duration> {
-        self.start_up
-    }
-
-    /// The longest time for which a pod that is not ready yet has been starting.
-    pub(crate) fn longest_start(&self, now: Time) -> Duration {
-        self.starting(now).max().unwrap_or_default()
-    }
-
-    /// How long the starting pods have been starting, summed.
-    pub(crate) fn started(&self, now: Time) -> Duration {
-        self.starting(now)
-            .fold(Duration::ZERO, Duration::saturating_add)
-    }
-
-    /// How long each starting pod has been starting.
-    fn starting(&self, now: Time) -> impl Iterator<Item = Duration> {
-        let starting = self.pods.values().filter_map(|pod| pod.starting_since);
-        starting.map(move |since| now.since(since).min(LONGEST_START_UP))
-    }
-
     /// Slots per replica, as last reported.
     pub(crate) fn slots_per_replica(&self, task_type: TaskType) -> Option<u32> {
         self.learned(Work::Here(task_type)).slots_per_replica
@@ -432,8 +308,7 @@ impl Learner {
 
     /// The longest time that a task of this type has certainly run.
     pub(crate) fn longest(&self, task_type: TaskType) -> Option<Duration> {
-        let learned = self.learned(Work::Here(task_type));
-        learned.longest.map(|(longest, _)| longest)
+        self.learned(Work::Here(task_type)).longest_ever()
     }
 
     /// What has been learned about one kind of work.
@@ -483,91 +358,4 @@ fn used_up(grace: Duration) -> Duration {
     const SEEN_LATE: Duration = Duration::from_secs(10);
     let slack = SEEN_LATE.min(grace.checked_div(4).unwrap_or_default());
     grace.saturating_sub(slack)
-}
-
-impl Learned {
-    fn add(&mut self, last: &WorkerMemory, counts: Counts, until: Time) {
-        let before = last.counts();
-        let span = millis(until.since(last.seen_at()));
-        // The trapezoid between two heartbeats.
-        let both = u64::from(before.used).saturating_add(u64::from(counts.used));
-        self.slot_millis = self
-            .slot_millis
-            .saturating_add(both.saturating_mul(span) / 2);
-        self.completed = self
-            .completed
-            .saturating_add(counts.processed.saturating_sub(before.processed));
-        self.span_millis = self.span_millis.saturating_add(span);
-        self.heartbeats = self.heartbeats.saturating_add(1);
-        // A pod that has been busy since it was first seen gives no upper bound.
-        let streak = last
-            .idle_at()
-            .map_or(Duration::MAX, |idle_at| until.since(idle_at));
-        if both > 0 || counts.processed > before.processed {
-            self.upper = Some(self.upper.map_or(streak, |upper| upper.max(streak)));
-        }
-        if self.completed >= WINDOW_COMPLETIONS && self.heartbeats >= WINDOW_HEARTBEATS {
-            self.slot_millis /= 2;
-            self.completed /= 2;
-            self.span_millis /= 2;
-            self.heartbeats /= 2;
-            self.upper = Some(streak.max(self.mean().unwrap_or_default()));
-        }
-    }
-
-    /// The mean service time, once enough has been seen.
-    pub(crate) fn mean(&self) -> Option<Duration> {
-        if self.completed < ENOUGH_COMPLETIONS || self.heartbeats < ENOUGH_HEARTBEATS {
-            return None;
-        }
-        // Adds one slot over one mean heartbeat interval: heartbeats that happen to find every slot
-        // free must not make tasks look instant. The effect fades with the number of heartbeats.
-        let unseen = self.span_millis.checked_div(self.heartbeats).unwrap_or(0);
-        let mean = self
-            .slot_millis
-            .saturating_add(unseen)
-            .checked_div(self.completed)?;
-        let upper = self.upper.map_or(u64::MAX, millis);
-        Some(Duration::from_millis(mean.min(upper).max(1)))
-    }
-
-    /// The longest time that a task has certainly run, unless that has expired.
-    pub(crate) fn longest(&self, now: Time) -> Duration {
-        remembered(self.longest, now).unwrap_or_default()
-    }
-
-    /// The longest time that a task which has ended had certainly run, unless that has expired.
-    pub(crate) fn longest_ended(&self, now: Time) -> Duration {
-        remembered(self.longest_ended, now).unwrap_or_default()
-    }
-
-    /// The number of tasks that are known to have ended in good time on draining pods, unless that
-    /// has expired.
-    pub(crate) fn drained(&self, now: Time) -> u64 {
-        remembered(self.drained, now).unwrap_or_default()
-    }
-
-    fn saw_running(&mut self, running: Duration, at: Time) {
-        raise(&mut self.longest, running, at);
-    }
-
-    fn saw_ended(&mut self, had_run: Duration, at: Time) {
-        raise(&mut self.longest_ended, had_run, at);
-    }
-
-    fn saw_drained(&mut self, tasks: u32, at: Time) {
-        let sum = self.drained(at).saturating_add(u64::from(tasks));
-        self.drained = Some((sum.min(MOST_DRAINED), at));
-    }
-}
-
-fn remembered<T>(seen: Option<(T, Time)>, now: Time) -> Option<T> {
-    let (value, at) = seen?;
-    (now.since(at) < REMEMBERED).then_some(value)
-}
-
-fn raise(longest: &mut Option<(Duration, Time)>, seen: Duration, at: Time) {
-    if remembered(*longest, at).is_none_or(|longest| longest <= seen) {
-        *longest = Some((seen, at));
-    }
 }

@@ -19,6 +19,7 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
+mod capacity;
 pub mod check;
 mod decide;
 mod decision;
@@ -27,18 +28,23 @@ mod explain;
 mod format;
 mod history;
 mod learn;
+mod learned;
 mod limits;
 mod milli;
 mod observation;
+mod past;
 mod policy;
 mod reason;
 mod release;
 mod rises;
 mod slots;
+mod smoothed;
+mod starts;
 mod stuck;
 mod target;
 mod time;
 mod victims;
+mod work;
 mod worker;
 
 pub use decide::{decide, initial_replicas, requeue_after};

@@ -117,6 +117,7 @@ pub(crate) fn stabilization(number: &mut Number, context: &Context<'_>) {
         let window = behavior.scale_up.stabilization_window;
         let lowest = context
             .history
+            .past()
             .lowest(window, context.now)
             .map(|(_, low)| low);
         let floor = lowest
@@ -128,6 +129,7 @@ pub(crate) fn stabilization(number: &mut Number, context: &Context<'_>) {
         let window = context.history.headroom(context.policy).hold(window);
         let highest = context
             .history
+            .past()
             .highest(window, context.now)
             .map(|(_, high)| high);
         let ceiling = highest
@@ -206,7 +208,7 @@ fn allowed(
         return Allowed::None;
     }
     let reached = rules.policies.iter().map(|policy| {
-        let (added, removed) = context.history.changes(policy.period, context.now);
+        let (added, removed) = context.history.past().changes(policy.period, context.now);
         let start = context
             .requested()
             .saturating_sub(added)

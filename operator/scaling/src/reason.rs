@@ -10,6 +10,9 @@ pub enum Reason {
     Drain,
     /// The head of the backlog is older than the target and nearly every slot is taken.
     BacklogAge,
+    /// What a replica takes per second requires this size: tasks have waited although slots were
+    /// free, or nobody knows the slots.
+    ReplicaCapacity,
     /// The plain target of waiting tasks per replica requires this size.
     BacklogPerReplica,
     /// There is nothing to do.
@@ -61,10 +64,11 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that are initialized to zero and for tables in the docs.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::SlotsInUse,
         Self::Drain,
         Self::BacklogAge,
+        Self::ReplicaCapacity,
         Self::BacklogPerReplica,
         Self::NoDemand,
         Self::RateLimited,
@@ -96,6 +100,7 @@ impl Reason {
             Self::SlotsInUse => "SlotsInUse",
             Self::Drain => "Drain",
             Self::BacklogAge => "BacklogAge",
+            Self::ReplicaCapacity => "ReplicaCapacity",
             Self::BacklogPerReplica => "BacklogPerReplica",
             Self::NoDemand => "NoDemand",
             Self::RateLimited => "RateLimited",
@@ -130,6 +135,7 @@ impl Reason {
             Self::SlotsInUse
                 | Self::Drain
                 | Self::BacklogAge
+                | Self::ReplicaCapacity
                 | Self::BacklogPerReplica
                 | Self::NoDemand
                 | Self::Activated
@@ -143,6 +149,9 @@ impl Reason {
             Self::Drain => "the arrivals and the backlog need this many replicas",
             Self::BacklogAge => {
                 "the oldest task has waited longer than the target and nearly every slot is in use"
+            }
+            Self::ReplicaCapacity => {
+                "a replica takes so few tasks per second that this many replicas are needed"
             }
             Self::BacklogPerReplica => {
                 "the target of waiting tasks per replica needs this many replicas"

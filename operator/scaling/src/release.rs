@@ -17,10 +17,11 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use crate::learn::{Learner, PerWork, Work};
+use crate::learn::Learner;
 use crate::observation::{PodPhase, PodSlots, Replicas};
 use crate::slots::is_blind;
 use crate::time::Time;
+use crate::work::{PerWork, Work};
 use crate::worker::WorkerMemory;
 
 /// Why a pod must not be terminated.

@@ -13,9 +13,6 @@ use crate::time::Time;
 /// a minute.
 const UNKNOWN_TOO_LONG: Duration = Duration::from_mins(2);
 
-/// Slots in use are averaged over this time, as the server averages its rates.
-pub(crate) const SMOOTHED: Duration = Duration::from_secs(30);
-
 /// Slots count as taken while at most one in this many is free: between two short tasks, a slot is
 /// free for a moment.
 const TAKEN_IF_ONE_FREE_IN: u64 = 4;
@@ -196,10 +193,14 @@ fn sum_slots(slots: &Slots, mut facts: SlotFacts, last: &LastSlots, now: Time) -
     }
     facts.taken = PerType::from_fn(|task_type| {
         let (used, free) = (*facts.used.get(task_type), *facts.free.get(task_type));
-        (used > 0 || facts.blind > 0)
-            && free.saturating_mul(TAKEN_IF_ONE_FREE_IN) <= used.saturating_add(free)
+        (used > 0 || facts.blind > 0) && are_taken(used, free)
     });
     facts
+}
+
+/// Whether slots count as taken because hardly one is free.
+pub(crate) const fn are_taken(used: u64, free: u64) -> bool {
+    free.saturating_mul(TAKEN_IF_ONE_FREE_IN) <= used.saturating_add(free)
 }
 
 /// A blind pod that has never reported.

@@ -17,7 +17,7 @@ const GROWING_AFTER: Duration = Duration::from_mins(1);
 /// not take it: six readings, and longer than a pod takes to send its second heartbeat.
 const UNTAKEN_AFTER: Duration = Duration::from_secs(30);
 /// The server reports the head's age from a cache, a little late.
-const HEAD_SLACK: Duration = Duration::from_secs(2);
+pub(crate) const HEAD_SLACK: Duration = Duration::from_secs(2);
 
 /// A way to be stuck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,14 +95,16 @@ pub(crate) struct Watch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Unmoved {
     since: Time,
-    /// When the last reading was recorded. `age` is the head's age in it.
-    at: Time,
-    age: Duration,
+    /// When the head arrived, according to the first reading. Later heads are compared with this
+    /// one: a slow queue moves by less than the slack from one reading to the next.
+    arrived: Time,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Growth {
     since: Time,
+    /// The replicas that were ready at first. More of them may clear the backlog.
+    ready: u32,
     first: u64,
     last: u64,
 }
@@ -145,18 +147,17 @@ impl Watch {
                 continue;
             }
             let unmoved = self.unmoved.get_mut(task_type);
-            let stays = unmoved.filter(|head| {
-                let expected = head.age.saturating_add(now.since(head.at));
-                backlog.age.saturating_add(HEAD_SLACK) >= expected
-            });
+            let arrived = now.minus(backlog.age);
+            let stays = unmoved.filter(|head| arrived <= head.arrived.plus(HEAD_SLACK));
             let room = had_room(observation, facts, task_type, backlog.age);
             let not_taken = backlog.count > 0
                 && !backlog.rate_limited
                 && room.unwrap_or_else(|| stays.is_some());
-            *unmoved = not_taken.then(|| Unmoved {
-                since: stays.map_or(now, |head| head.since),
-                at: now,
-                age: backlog.age,
+            *unmoved = not_taken.then(|| {
+                stays.unwrap_or(Unmoved {
+                    since: now,
+                    arrived,
+                })
             });
             let free = ready
                 && facts.signal == Signal::Known
@@ -165,7 +166,12 @@ impl Watch {
                 && !backlog.rate_limited;
             let growing = self.growing.get_mut(task_type);
             *growing = match *growing {
-                Some(growth) if free && backlog.count >= growth.last && backlog.count > 0 => {
+                Some(growth)
+                    if free
+                        && observation.replicas.ready <= growth.ready
+                        && backlog.count >= growth.last
+                        && backlog.count > 0 =>
+                {
                     Some(Growth {
                         last: backlog.count,
                         ..growth
@@ -173,6 +179,7 @@ impl Watch {
                 }
                 _ if free && backlog.count > 0 => Some(Growth {
                     since: now,
+                    ready: observation.replicas.ready,
                     first: backlog.count,
                     last: backlog.count,
                 }),

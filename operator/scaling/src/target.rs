@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::milli::Milli;
 use crate::policy::Policy;
-use crate::slots::SMOOTHED;
+use crate::smoothed::SMOOTHED;
 
 /// Free slots in percent of the square root of the tasks that come before new pods can help, if
 /// those help exactly when the target has passed. They are proportional to R ÷ W: the longer the
@@ -16,6 +16,11 @@ use crate::slots::SMOOTHED;
 const RESERVE_PERCENT: u32 = 80;
 /// The most free slots in percent of those in use.
 const MAX_RESERVE_PERCENT: u32 = 200;
+/// The replicas in reserve where only their capacity is known, in percent of those needed, if new
+/// pods help exactly when the target has passed.
+const CAPACITY_RESERVE_PERCENT: u32 = 8;
+/// The most replicas in reserve there.
+const MAX_CAPACITY_RESERVE_PERCENT: u32 = 33;
 /// The most slots for a burst, in percent of those in use: once hardly any work is left, a large
 /// burst of the past keeps no large fleet.
 const MAX_BURST_PERCENT: u32 = 2000;
@@ -85,6 +90,16 @@ impl Headroom {
             Some(percent) => needed / pod.slots.percent(percent),
             None => (needed + self.reserve(steady, pod.service_time)) / pod.slots,
         }
+    }
+
+    /// The same where only the tasks per second of a replica are known: 8 % × R ÷ W of the replicas
+    /// are in reserve, at most a third.
+    pub(crate) fn replicas_of_capacity(&self, needed: Milli) -> Milli {
+        if let Some(percent) = self.utilization {
+            return needed / Milli::ONE.percent(percent);
+        }
+        let share = needed.percent(CAPACITY_RESERVE_PERCENT) * self.reaction / self.wait_target;
+        needed + share.min(needed.percent(MAX_CAPACITY_RESERVE_PERCENT))
     }
 
     /// If any are needed, at least the replicas for the next burst, unless the user has set a

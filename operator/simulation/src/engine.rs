@@ -9,7 +9,7 @@ use crate::queue::{Queue, Statistics, Waiting};
 use crate::report::{Cut, Summary};
 use crate::rng::Rng;
 use crate::time::Millis;
-use crate::trace::{Setup, Trace};
+use crate::trace::{Setup, Throttle, Trace};
 
 /// From a change of `replicas` to the ReplicaSet controller's reaction.
 const CONTROL_PLANE: Millis = 200;
@@ -205,6 +205,8 @@ enum Event {
     Heartbeat(PodId),
     /// The rate limit allows one more task.
     Allowed,
+    /// A pod's own limit allows one more task.
+    Resume(PodId),
     Gauge,
     Restart,
     Point,
@@ -233,6 +235,8 @@ struct Engine {
     forewarned: bool,
     peak: u32,
     allowed_scheduled: Option<Millis>,
+    /// When a limit that all workers share allows the next task.
+    shared_at: Millis,
 }
 
 /// Runs a policy against a trace.
@@ -304,6 +308,7 @@ impl Engine {
             forewarned: false,
             peak: replicas,
             allowed_scheduled: None,
+            shared_at: 0,
         };
         // Pods that exist at the start have been running for a while.
         for _ in 0..replicas {
@@ -340,6 +345,9 @@ impl Engine {
 
     fn dispatch(&mut self, now: Millis) {
         while let Some(allowed_at) = self.queue.dispatchable_at() {
+            if self.shared_at > now {
+                return;
+            }
             let Some(pod) = self.fleet.pick(&mut self.rng) else {
                 return;
             };
@@ -358,6 +366,22 @@ impl Engine {
             self.waits[task].get_or_insert(now - arrived);
             self.fleet.start(pod, task, now);
             self.schedule(now + self.takes[task], Event::Finish(pod, task));
+            self.throttle(pod, now);
+        }
+    }
+
+    /// Applies the workers' own limit after one of them has started a task.
+    fn throttle(&mut self, pod: PodId, now: Millis) {
+        match self.setup.throttle {
+            None => {}
+            Some(Throttle::Worker(milli)) => {
+                self.fleet.pause(pod, true);
+                self.schedule(now + 1_000_000 / milli.max(1), Event::Resume(pod));
+            }
+            Some(Throttle::All(milli)) => {
+                self.shared_at = now + 1_000_000 / milli.max(1);
+                self.schedule(self.shared_at, Event::Allowed);
+            }
         }
     }
 
@@ -388,6 +412,7 @@ impl Engine {
                 self.schedule(now + GAUGE, Event::Gauge);
             }
             Event::Allowed => self.allowed_scheduled = None,
+            Event::Resume(pod) => self.fleet.pause(pod, false),
             Event::Restart | Event::Point | Event::Wake => {}
         }
         self.dispatch(now);

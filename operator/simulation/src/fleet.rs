@@ -65,6 +65,8 @@ pub(crate) struct Pod {
     pub(crate) forewarned: bool,
     /// When the newest heartbeat that the scaler has read was sent.
     pub(crate) read: Option<Millis>,
+    /// Whether a limit of its own keeps it from taking a task.
+    paused: bool,
     /// Its position in the list of pods with a free slot.
     free_at: Option<usize>,
     /// The final tie-breaker, in place of Kubernetes' uid.
@@ -111,6 +113,7 @@ impl Fleet {
             decided: Decided::default(),
             forewarned: false,
             read: None,
+            paused: false,
             free_at: None,
             tie: rng.bits(),
         });
@@ -144,6 +147,12 @@ impl Fleet {
 
     pub(crate) fn start(&mut self, pod: PodId, task: usize, now: Millis) {
         self.pods[pod].running.push(Running { task, since: now });
+        self.update_free(pod);
+    }
+
+    /// Sets whether a limit of its own keeps a pod from taking a task.
+    pub(crate) fn pause(&mut self, pod: PodId, paused: bool) {
+        self.pods[pod].paused = paused;
         self.update_free(pod);
     }
 
@@ -247,7 +256,8 @@ impl Fleet {
 
     fn update_free(&mut self, pod: PodId) {
         let state = &self.pods[pod];
-        let free = state.state == PodState::Ready && state.running.len() < self.slots;
+        let has_slot = state.running.len() < self.slots && !state.paused;
+        let free = state.state == PodState::Ready && has_slot;
         match (free, state.free_at) {
             (true, None) => {
                 self.pods[pod].free_at = Some(self.free.len());

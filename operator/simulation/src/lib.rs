@@ -27,6 +27,7 @@ mod report;
 mod rng;
 pub mod scaler;
 mod scenario;
+mod throttled;
 mod time;
 mod trace;
 
@@ -39,5 +40,6 @@ pub use queue::Statistics;
 pub use report::{Cut, Summary, table};
 pub use rng::Rng;
 pub use scenario::{Scenario, standard};
+pub use throttled::throttled;
 pub use time::Millis;
-pub use trace::{Setup, Task, Trace, TraceError};
+pub use trace::{Setup, Task, Throttle, Trace, TraceError};

@@ -40,6 +40,8 @@ pub struct Setup {
     pub slots: u32,
     /// Whether its heartbeats report free slots; those of a resource-based slot supplier do not.
     pub bounded: bool,
+    /// What limits the workers although they have free slots.
+    pub throttle: Option<Throttle>,
     /// From the request for a replica to its first poll.
     pub start_delay: Millis,
     /// The interval between two heartbeats of a worker.
@@ -58,11 +60,21 @@ pub struct Setup {
     pub seed: u64,
 }
 
+/// A limit that the server does not know of, in tasks per 1000 s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Throttle {
+    /// Each worker starts at most this many, as with a rate limit of its own.
+    Worker(u64),
+    /// All workers together start at most this many: something behind them is slow.
+    All(u64),
+}
+
 impl Default for Setup {
     fn default() -> Self {
         Self {
             slots: 4,
             bounded: true,
+            throttle: None,
             start_delay: 3_000,
             heartbeat: 5_000,
             cache: 5_000,

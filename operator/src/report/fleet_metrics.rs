@@ -169,6 +169,7 @@ fn demand(decision: &Decision) -> Vec<(&'static str, u32)> {
         ("in_flight", Term::InFlight),
         ("drain", Term::Drain),
         ("age", Term::Age),
+        ("capacity", Term::Capacity),
         ("backlog_per_replica", Term::BacklogPerReplica),
     ];
     named

@@ -225,6 +225,7 @@ fn terms(decision: &Decision) -> DecisionTerms {
         in_flight: term(Term::InFlight),
         drain: term(Term::Drain),
         age: term(Term::Age).filter(|replicas| *replicas > 0),
+        capacity: term(Term::Capacity).filter(|replicas| *replicas > 0),
         backlog: term(Term::BacklogPerReplica).filter(|replicas| *replicas > 0),
     }
 }
@@ -242,6 +243,7 @@ pub fn replicas_for(decision: &Decision, term: Term) -> Option<u32> {
                 Term::InFlight => terms.in_flight_milli,
                 Term::Drain => terms.drain_milli,
                 Term::Age => terms.age_milli,
+                Term::Capacity => terms.capacity_milli,
                 Term::BacklogPerReplica => terms.backlog_per_replica_milli,
             }
         });

@@ -24,7 +24,7 @@ use crate::operations::{
 };
 use crate::scaling::{
     SNAPSHOTS, TRACES, call_budget, defaults, quiet_budget, simulate_flags, simulation_contest,
-    simulation_cuts, simulation_summary, simulation_tables, worked_example,
+    simulation_cuts, simulation_summary, simulation_tables, simulation_throttled, worked_example,
 };
 
 fn root() -> PathBuf {
@@ -65,6 +65,11 @@ fn blocks() -> Vec<(String, String, String)> {
         (SIMULATION, "simulation-summary", simulation_summary()),
         (SIMULATION, "simulation-tables", simulation_tables()),
         (SIMULATION, "simulation-cuts", simulation_cuts()),
+        (
+            "docs/scaling/capacity.md",
+            "simulation-throttled",
+            simulation_throttled(),
+        ),
         (CONDITIONS, "conditions", conditions()),
         (
             CONDITIONS,

@@ -408,6 +408,11 @@ pub(crate) fn simulation_contest() -> String {
     format!("```\n{}\n```\n", text.trim())
 }
 
+/// Workers that are limited by something else than their slots.
+pub(crate) fn simulation_throttled() -> String {
+    format!("```\n{}\n```\n", body("throttled__throttled"))
+}
+
 /// What was cut off, and what it costs that it is not.
 pub(crate) fn simulation_cuts() -> String {
     ["mixed", "standard"]

@@ -60,6 +60,19 @@ fn stuck_fleets_are_reported_with_their_start_time() {
 }
 
 #[test]
+fn a_backlog_that_grows_while_replicas_become_ready_is_not_reported_yet() {
+    let mut fleet = TestFleet::settled(policy(), 1, SECOND);
+    for count in 1..=30 {
+        if count == 10 || count == 20 {
+            fleet.requested += 1;
+            fleet.policy.min = fleet.requested;
+        }
+        drop(fleet.reads_next(waiting(count)));
+        assert_eq!(fleet.history.findings(fleet.now), vec![], "{count}");
+    }
+}
+
+#[test]
 fn workers_whose_version_gets_no_tasks_are_reported_until_it_gets_some() {
     let mut fleet = TestFleet::settled(policy(), 2, SECOND);
     let mut kinds_with = |routed, readings| {

@@ -35,6 +35,7 @@ fn a_decision_contains_demand_limits_reason_and_sentence() {
         binding: Term::Drain,
         rate_limited: false,
         untaken: false,
+        in_vain: false,
     };
     let expected = Demand {
         milli: 6667,
@@ -86,6 +87,7 @@ fn a_decision_contains_demand_limits_reason_and_sentence() {
                 mean: DEFAULT_SERVICE_TIME,
             },
         },
+        capacity_milli: PerType::default(),
         rates_trusted: false,
         queue_wait_target: Duration::from_secs(5),
         target_utilization: Some(75),
@@ -196,6 +198,7 @@ fn an_old_backlog_with_every_slot_in_use_adds_one_step() {
         in_flight_milli: 4000,
         drain_milli: 567,
         age_milli: 5500,
+        capacity_milli: 0,
         backlog_per_replica_milli: 0,
     };
     assert_eq!(terms, Some(expected));

@@ -263,6 +263,21 @@ fn a_backlog_whose_head_moves_is_taken_although_slots_are_free() {
 }
 
 #[test]
+fn an_overload_of_pods_with_free_slots_is_not_taken_for_tasks_that_nobody_takes() {
+    // The pods take one task in five: the head ages by 4 s from one reading to the next.
+    let mut fleet = TestFleet::settled(policy(), 2, Duration::from_millis(25));
+    let mut untaken = Vec::new();
+    for reading in 1..=60 {
+        fleet.used = vec![1; 2];
+        fleet.processed += 25;
+        let decision = fleet.reads_next(old(160 * reading, 4 * reading));
+        let demand = decision.demand.and_then(|demand| demand.types.activity);
+        untaken.extend(demand.filter(|demand| demand.untaken).map(|_| reading));
+    }
+    assert_eq!(untaken, Vec::<u64>::new());
+}
+
+#[test]
 fn the_rate_of_a_queue_that_the_server_has_just_loaded_is_ignored() {
     // Five tasks arrived within the 1/30 s since the queue was loaded.
     let rate = TypeBacklog {

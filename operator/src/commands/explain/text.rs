@@ -261,6 +261,7 @@ fn change_lines(last: &DecisionStatus, now: Timestamp) -> Vec<String> {
         ("in flight", last.terms.in_flight),
         ("drain", last.terms.drain),
         ("age", last.terms.age),
+        ("capacity", last.terms.capacity),
         ("backlog per replica", last.terms.backlog),
     ];
     let terms: Vec<String> = terms

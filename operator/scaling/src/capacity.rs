@@ -1,0 +1,378 @@
+//! How many tasks a ready replica takes per second, where its slots are not what keeps tasks
+//! waiting. Pure, integers only.
+//!
+//! Slots tell what a pod can do only if they are its bottleneck. If its pollers, its processor or a
+//! rate limit of its own is, tasks wait although slots are free. What the server dispatches
+//! meanwhile is what the ready replicas can do: their capacity. The same holds if nobody knows the
+//! slots.
+//!
+//! A capacity is measured over half a minute in which, at every reading, tasks waited, and workers
+//! had free slots and took tasks. If the ready replicas were the same all the time and tasks wait
+//! for longer than the target, the fleet grows. Afterwards its size follows the arrivals, up to the
+//! size that it has had. Whether more replicas help is judged by what all of them take: if that did
+//! not rise, something else is the bottleneck, and the growth is taken back.
+//!
+//! The workers' own counts would be known sooner, but not what they count: sticky and eager tasks
+//! never pass the queue, and the arrivals leave them out too.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::milli::Milli;
+use crate::observation::{Observation, PerType, PodPhase, RATE_WINDOW, TaskType, TypeSlots};
+use crate::slots::{Signal, SlotFacts, are_taken};
+use crate::stuck::HEAD_SLACK;
+use crate::time::Time;
+
+/// Tasks required before a capacity is trusted: their number varies by about a fifth.
+const ENOUGH: u64 = 32;
+/// The sums are halved once they hold this many tasks: old behavior fades.
+const WINDOW: u64 = 256;
+/// A capacity that is not measured again is taken to rise until, after this time, it no longer
+/// counts: the fleet shrinks step by step until tasks wait, and measures it again.
+const FADES: Duration = Duration::from_hours(4);
+/// A backlog is cleared within at least this time. The replicas that it takes stay for a scale-down
+/// window anyway, and the capacity is a first guess.
+pub(crate) const CLEAR_TIME: Duration = Duration::from_mins(1);
+/// More replicas must raise the throughput by at least this part of what they would add if each
+/// had the same capacity.
+const LEAST_GAIN_PERCENT: u32 = 25;
+/// How long a throughput can be compared with that of a larger fleet, and after how long replicas
+/// that did not raise it may try again.
+const JUDGED_FOR: Duration = Duration::from_mins(10);
+
+/// The capacity of a ready replica, per task type.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Capacities {
+    types: PerType<Capacity>,
+}
+
+/// What a reading is judged by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Conditions {
+    pub(crate) wait_target: Duration,
+    pub(crate) rates_trusted: bool,
+    /// The processed tasks that the workers have reported so far.
+    pub(crate) processed: PerType<u64>,
+}
+
+impl Capacities {
+    /// Records a new reading.
+    pub(crate) fn observe(
+        &mut self,
+        observation: &Observation,
+        facts: &SlotFacts,
+        conditions: &Conditions,
+    ) {
+        let taken_at = observation.backlog.taken_at();
+        let Some((backlog, at)) = observation.backlog.known().zip(taken_at) else {
+            return;
+        };
+        let ready = observation.replicas.ready;
+        for task_type in TaskType::ALL {
+            let waits = backlog
+                .types
+                .get(task_type)
+                .filter(|backlog| ready > 0 && backlog.count > 0 && !backlog.rate_limited);
+            let wait = waits.map(|backlog| {
+                let head = at.minus(backlog.age);
+                let rate = Milli::from_thousandths(backlog.dispatch_rate_milli);
+                Wait {
+                    at,
+                    head,
+                    too_long: backlog.age > conditions.wait_target,
+                    ready,
+                    free: has_free_slots(observation, facts, task_type, head),
+                    in_use: facts.signal == Signal::None || *facts.used.get(task_type) > 0,
+                    processed: *conditions.processed.get(task_type),
+                    dispatched: conditions.rates_trusted.then_some(rate),
+                }
+            });
+            let capacity = self.types.get_mut(task_type);
+            capacity.observe(wait.as_ref());
+            capacity.see_ready(ready, at);
+        }
+    }
+
+    /// What is known about the capacity of a replica.
+    pub(crate) fn per_replica(&self, task_type: TaskType, now: Time) -> Option<PerReplica> {
+        self.types.get(task_type).per_replica(now)
+    }
+}
+
+/// Whether the workers have free slots although a task has waited since `head`; `None` if no worker
+/// has reported since then. Slots that nobody knows, or that have no limit, count as free.
+fn has_free_slots(
+    observation: &Observation,
+    facts: &SlotFacts,
+    task_type: TaskType,
+    head: Time,
+) -> Option<bool> {
+    match facts.signal {
+        Signal::None => return Some(true),
+        // For a moment nobody knows, or a new pod fills up.
+        Signal::Missing(_) => return Some(false),
+        Signal::Known if facts.new > 0 => return Some(false),
+        Signal::Known => {}
+    }
+    let recent = observation.slots.known()?.pods.iter().filter(|pod| {
+        let since_then = pod.reported_after.is_some_and(|after| after >= head);
+        pod.phase == PodPhase::Ready && pod.fresh && since_then
+    });
+    let slots = recent.filter_map(|pod| pod.types.get(task_type).as_ref());
+    let sum = |sum: Option<(u64, Option<u64>)>, slots: &TypeSlots| {
+        let (used, free) = sum.unwrap_or((0, Some(0)));
+        let free = free.zip(slots.available);
+        Some((
+            used.saturating_add(slots.used.into()),
+            free.map(|(free, more)| free.saturating_add(more.into())),
+        ))
+    };
+    let (used, free) = slots.fold(None, sum)?;
+    Some(free.is_none_or(|free| !are_taken(used, free)))
+}
+
+/// A reading in which tasks wait.
+struct Wait {
+    at: Time,
+    /// When the head arrived.
+    head: Time,
+    too_long: bool,
+    ready: u32,
+    /// See [`has_free_slots`].
+    free: Option<bool>,
+    /// Whether a slot is in use, or nobody knows.
+    in_use: bool,
+    processed: u64,
+    /// The dispatched tasks per second, if the rate is trusted.
+    dispatched: Option<Milli>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Capacity {
+    stretch: Option<Stretch>,
+    /// Whether the last reading proves that the ready replicas are too few.
+    proven: bool,
+    latest: Option<Measured>,
+    /// The last measurement of replicas that were the same all the time, before they grew.
+    base: Option<Measured>,
+    /// More replicas than this did not raise the throughput; from when twice as many may try again.
+    ceiling: Option<(u32, Time)>,
+    /// The most replicas that were ready since the first measurement, unless they were in vain.
+    reached: u32,
+}
+
+/// Readings in a row in which tasks wait without a break although slots are free.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stretch {
+    since: Time,
+    /// When the first head arrived.
+    head: Time,
+    /// The processed tasks that had been reported at the first reading.
+    processed: u64,
+    /// The ready replicas at the readings within the window of the server's rates.
+    ready: VecDeque<(Time, u32)>,
+    /// Whether they were the same all the time.
+    steady: bool,
+    /// The dispatched tasks, and the seconds that the ready replicas had for them, summed.
+    tasks: Milli,
+    replica_seconds: Milli,
+    /// Both are counted up to this time.
+    counted: Time,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Measured {
+    at: Time,
+    ready: u32,
+    /// Tasks per second and ready replica.
+    rate: Milli,
+}
+
+impl Stretch {
+    const fn new(wait: &Wait) -> Self {
+        Self {
+            since: wait.at,
+            head: wait.head,
+            processed: wait.processed,
+            ready: VecDeque::new(),
+            steady: false,
+            tasks: Milli::ZERO,
+            replica_seconds: Milli::ZERO,
+            counted: wait.at,
+        }
+    }
+
+    fn continues(&self, wait: &Wait) -> bool {
+        // If the head had arrived by the last reading, tasks have waited ever since.
+        let last = self.ready.back();
+        last.is_some_and(|(at, _)| wait.head <= *at)
+    }
+
+    fn observe(&mut self, wait: &Wait) {
+        self.ready.push_back((wait.at, wait.ready));
+        let oldest = wait.at.minus(RATE_WINDOW);
+        while self.ready.get(1).is_some_and(|(at, _)| *at <= oldest) {
+            self.ready.pop_front();
+        }
+        // The server's rate is a mean: until its window has passed, it includes other times.
+        let full_window = wait.at.since(self.since) >= RATE_WINDOW;
+        let Some(rate) = wait.dispatched.filter(|_| full_window) else {
+            self.steady = false;
+            return;
+        };
+        let steady = self.ready.iter().all(|(_, ready)| *ready == wait.ready);
+        if steady && !self.steady {
+            // What follows is the work of these replicas alone.
+            (self.tasks, self.replica_seconds) = (Milli::ZERO, Milli::ZERO);
+        } else if self.tasks >= Milli::whole(WINDOW) {
+            self.tasks = self.tasks.percent(50);
+            self.replica_seconds = self.replica_seconds.percent(50);
+        }
+        self.steady = steady;
+        let span = wait.at.since(self.counted);
+        self.tasks = self.tasks + rate * span;
+        self.replica_seconds = self.replica_seconds + self.mean_ready() * span;
+        self.counted = wait.at;
+    }
+
+    /// The mean of the ready replicas over the window.
+    fn mean_ready(&self) -> Milli {
+        let later = self.ready.iter().skip(1);
+        let spans = self.ready.iter().zip(later);
+        let sum = spans.fold(Milli::ZERO, |sum, ((from, before), (to, after))| {
+            // The trapezoid between two readings.
+            let both = Milli::whole(*before) + Milli::whole(*after);
+            sum + both.percent(50) * to.since(*from)
+        });
+        let first = self.ready.front().map_or(self.since, |(at, _)| *at);
+        let last = self.ready.back().map_or(self.since, |(at, _)| *at);
+        sum / last.since(first)
+    }
+
+    /// Tasks per second and replica, if enough was seen. If the head of the backlog did not move,
+    /// or these workers did nothing, others take the tasks, or nobody.
+    fn rate(&self, wait: &Wait) -> Option<Milli> {
+        let enough = self.tasks >= Milli::whole(ENOUGH);
+        let moves = wait.head > self.head.plus(HEAD_SLACK);
+        let take = wait.in_use || wait.processed > self.processed;
+        (enough && moves && take).then(|| self.tasks / self.replica_seconds)
+    }
+}
+
+impl Measured {
+    fn throughput(&self) -> Milli {
+        self.rate * Milli::whole(self.ready)
+    }
+}
+
+impl Capacity {
+    /// Records a new reading; `None` if no task waits.
+    fn observe(&mut self, wait: Option<&Wait>) {
+        self.proven = false;
+        let earlier = self.stretch.take();
+        if wait.is_none_or(|wait| !wait.too_long) {
+            // These replicas are enough after all.
+            self.ceiling = None;
+        }
+        let Some(wait) = wait else {
+            return;
+        };
+        let earlier = earlier.filter(|stretch| stretch.continues(wait));
+        if !wait.free.unwrap_or(earlier.is_some()) {
+            return;
+        }
+        let mut stretch = earlier.unwrap_or_else(|| Stretch::new(wait));
+        stretch.observe(wait);
+        if let Some(rate) = stretch.rate(wait) {
+            let measured = Measured {
+                at: wait.at,
+                ready: wait.ready,
+                rate,
+            };
+            self.latest = Some(measured);
+            if stretch.steady {
+                self.proven = wait.too_long;
+                self.judge(measured);
+            }
+        }
+        self.stretch = Some(stretch);
+    }
+
+    fn see_ready(&mut self, ready: u32, at: Time) {
+        self.reached = match self.per_replica(at) {
+            Some(known) => known
+                .ceiling
+                .unwrap_or(u32::MAX)
+                .min(self.reached.max(ready)),
+            None => 0,
+        };
+    }
+
+    /// Judges the growth since an earlier measurement.
+    fn judge(&mut self, now: Measured) {
+        let base = self
+            .base
+            .filter(|base| now.ready > base.ready && now.at.since(base.at) < JUDGED_FOR);
+        let Some(base) = base else {
+            self.base = Some(now);
+            return;
+        };
+        // A smaller growth shows too little.
+        if u64::from(now.ready).saturating_mul(2) < u64::from(base.ready).saturating_mul(3) {
+            return;
+        }
+        let more = Milli::whole(now.ready.saturating_sub(base.ready));
+        let least = base.throughput() + (base.rate * more).percent(LEAST_GAIN_PERCENT);
+        if now.throughput() >= least {
+            self.base = Some(now);
+            self.ceiling = None;
+        } else {
+            self.ceiling = Some((base.ready, now.at.plus(JUDGED_FOR)));
+        }
+    }
+
+    fn per_replica(&self, now: Time) -> Option<PerReplica> {
+        let latest = self.latest?;
+        let left = FADES.checked_sub(now.since(latest.at))?;
+        Some(PerReplica {
+            rate: latest.rate * FADES / left,
+            proven: self.proven,
+            reached: self.reached,
+            ceiling: self.ceiling.map(|(replicas, until)| {
+                let again = now >= until;
+                replicas.saturating_mul(if again { 2 } else { 1 })
+            }),
+        })
+    }
+}
+
+/// What is known about the capacity of a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PerReplica {
+    /// C: the tasks per second that it takes.
+    pub(crate) rate: Milli,
+    /// Whether tasks wait, and would not with more replicas.
+    proven: bool,
+    ceiling: Option<u32>,
+    reached: u32,
+}
+
+impl PerReplica {
+    /// The most replicas to ask for: those that are requested, or were ready since the capacity is
+    /// known; or twice as many, once it is proven that they are too few.
+    pub(crate) fn most(&self, requested: Milli, ready: u32) -> Milli {
+        let known = requested.max(Milli::whole(self.reached));
+        let ready = Milli::whole(ready);
+        if self.proven && ready >= requested {
+            known.max(ready + ready)
+        } else {
+            known
+        }
+    }
+
+    /// The replicas beyond which the throughput did not rise.
+    pub(crate) fn ceiling(&self) -> Option<Milli> {
+        self.ceiling.map(Milli::whole)
+    }
+}

@@ -1,0 +1,142 @@
+//! What has been learned about one kind of work: how long its tasks take. Pure.
+
+use std::time::Duration;
+
+use crate::time::{Time, millis};
+use crate::worker::{Counts, WorkerMemory};
+
+/// Completions required before a mean is trusted.
+const ENOUGH_COMPLETIONS: u64 = 16;
+/// Heartbeats that must have been compared before a mean is trusted.
+const ENOUGH_HEARTBEATS: u64 = 3;
+/// The sums are halved once they hold this many completions ...
+const WINDOW_COMPLETIONS: u64 = 256;
+/// ... and this many heartbeats: old behavior fades, and slow tasks keep a long enough window.
+const WINDOW_HEARTBEATS: u64 = 24;
+/// Observations of long tasks expire if they are not repeated within this time.
+const REMEMBERED: Duration = Duration::from_hours(24);
+/// The maximum number of drained tasks that counts as proof.
+const MOST_DRAINED: u64 = 1 << 20;
+
+/// What has been learned about one kind of work of one queue.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Learned {
+    /// Slots in use, integrated over time.
+    slot_millis: u64,
+    /// Tasks processed in the same spans.
+    completed: u64,
+    /// The spans, summed.
+    span_millis: u64,
+    /// The number of spans.
+    heartbeats: u64,
+    /// An upper bound for the duration of a task: the longest span without a known idle moment.
+    upper: Option<Duration>,
+    /// The longest time that a task has certainly run, and when that was last seen.
+    longest: Option<(Duration, Time)>,
+    /// The longest time that a task which has ended had certainly run, and when that was last seen.
+    longest_ended: Option<(Duration, Time)>,
+    /// The number of tasks in work on draining pods that were gone in good time and had finished
+    /// them, and when the last of those pods went.
+    drained: Option<(u64, Time)>,
+    /// The mean age of the tasks in flight at the last heartbeats; the lower bound until a mean has
+    /// been learned.
+    pub(crate) mean_age: Duration,
+    /// Slots per replica, as last reported.
+    pub(crate) slots_per_replica: Option<u32>,
+}
+
+impl Learned {
+    /// Adds what happened between the last heartbeat of a worker and the next one.
+    pub(crate) fn add(&mut self, last: &WorkerMemory, counts: Counts, until: Time) {
+        let before = last.counts();
+        let span = millis(until.since(last.seen_at()));
+        // The trapezoid between two heartbeats.
+        let both = u64::from(before.used).saturating_add(u64::from(counts.used));
+        self.slot_millis = self
+            .slot_millis
+            .saturating_add(both.saturating_mul(span) / 2);
+        self.completed = self
+            .completed
+            .saturating_add(counts.processed.saturating_sub(before.processed));
+        self.span_millis = self.span_millis.saturating_add(span);
+        self.heartbeats = self.heartbeats.saturating_add(1);
+        // A pod that has been busy since it was first seen gives no upper bound.
+        let streak = last
+            .idle_at()
+            .map_or(Duration::MAX, |idle_at| until.since(idle_at));
+        if both > 0 || counts.processed > before.processed {
+            self.upper = Some(self.upper.map_or(streak, |upper| upper.max(streak)));
+        }
+        if self.completed >= WINDOW_COMPLETIONS && self.heartbeats >= WINDOW_HEARTBEATS {
+            self.slot_millis /= 2;
+            self.completed /= 2;
+            self.span_millis /= 2;
+            self.heartbeats /= 2;
+            self.upper = Some(streak.max(self.mean().unwrap_or_default()));
+        }
+    }
+
+    /// The mean service time, once enough has been seen.
+    pub(crate) fn mean(&self) -> Option<Duration> {
+        if self.completed < ENOUGH_COMPLETIONS || self.heartbeats < ENOUGH_HEARTBEATS {
+            return None;
+        }
+        // Adds one slot over one mean heartbeat interval: heartbeats that happen to find every slot
+        // free must not make tasks look instant. The effect fades with the number of heartbeats.
+        let unseen = self.span_millis.checked_div(self.heartbeats).unwrap_or(0);
+        let mean = self
+            .slot_millis
+            .saturating_add(unseen)
+            .checked_div(self.completed)?;
+        let upper = self.upper.map_or(u64::MAX, millis);
+        Some(Duration::from_millis(mean.min(upper).max(1)))
+    }
+
+    /// The longest time that a task has certainly run, however long ago.
+    pub(crate) fn longest_ever(&self) -> Option<Duration> {
+        self.longest.map(|(longest, _)| longest)
+    }
+
+    /// The longest time that a task has certainly run, unless that has expired.
+    pub(crate) fn longest(&self, now: Time) -> Duration {
+        remembered(self.longest, now).unwrap_or_default()
+    }
+
+    /// The longest time that a task which has ended had certainly run, unless that has expired.
+    pub(crate) fn longest_ended(&self, now: Time) -> Duration {
+        remembered(self.longest_ended, now).unwrap_or_default()
+    }
+
+    /// The number of tasks that are known to have ended in good time on draining pods, unless that
+    /// has expired.
+    pub(crate) fn drained(&self, now: Time) -> u64 {
+        remembered(self.drained, now).unwrap_or_default()
+    }
+
+    /// A task had certainly run for this long.
+    pub(crate) fn saw_running(&mut self, running: Duration, at: Time) {
+        raise(&mut self.longest, running, at);
+    }
+
+    /// A task that has ended had certainly run for this long.
+    pub(crate) fn saw_ended(&mut self, had_run: Duration, at: Time) {
+        raise(&mut self.longest_ended, had_run, at);
+    }
+
+    /// This many tasks have ended in good time on a pod that was asked to stop.
+    pub(crate) fn saw_drained(&mut self, tasks: u32, at: Time) {
+        let sum = self.drained(at).saturating_add(u64::from(tasks));
+        self.drained = Some((sum.min(MOST_DRAINED), at));
+    }
+}
+
+fn remembered<T>(seen: Option<(T, Time)>, now: Time) -> Option<T> {
+    let (value, at) = seen?;
+    (now.since(at) < REMEMBERED).then_some(value)
+}
+
+fn raise(longest: &mut Option<(Duration, Time)>, seen: Duration, at: Time) {
+    if remembered(*longest, at).is_none_or(|longest| longest <= seen) {
+        *longest = Some((seen, at));
+    }
+}

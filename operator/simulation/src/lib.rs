@@ -20,6 +20,7 @@ mod compare;
 pub mod contest;
 mod engine;
 mod fleet;
+mod formats;
 mod mixed;
 mod plot;
 mod queue;
@@ -34,6 +35,10 @@ mod trace;
 pub use compare::{Comparison, compare, compare_with, smallest_fixed_fleet};
 pub use engine::{Action, Cluster, DEFAULT_GRACE, Outcome, Point, Scale, Scaler, WorkerRow, run};
 pub use fleet::{PodId, PodState};
+pub use formats::{
+    FunctionDurations, MAX_TASKS, ReadOptions, TokenTimes, TokenTimesError, TraceError, TraceFile,
+    TraceReader,
+};
 pub use mixed::mixed;
 pub use plot::svg;
 pub use queue::Statistics;
@@ -42,4 +47,4 @@ pub use rng::Rng;
 pub use scenario::{Scenario, standard};
 pub use throttled::throttled;
 pub use time::Millis;
-pub use trace::{Setup, Task, Throttle, Trace, TraceError};
+pub use trace::{Setup, Task, Throttle, Trace};

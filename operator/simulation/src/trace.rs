@@ -1,4 +1,4 @@
-//! Traces of tasks, and the setup that they run in. No I/O: the text of a CSV file is passed in.
+//! Traces of tasks, and the setup that they run in. No I/O.
 
 use taskqueue_scaling::Policy;
 
@@ -101,26 +101,6 @@ impl Setup {
     }
 }
 
-/// Why a trace file cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TraceError {
-    /// A line does not consist of two numbers.
-    #[error(
-        "line {line} of the trace: expected \"arrival seconds,duration seconds\", found {found:?}"
-    )]
-    Line {
-        /// The line number, from 1.
-        line: usize,
-        /// The content of the line.
-        found: String,
-    },
-    /// The file contains no task.
-    #[error(
-        "the trace contains no task; write one line \"arrival seconds,duration seconds\" per task"
-    )]
-    Empty,
-}
-
 impl Trace {
     /// Creates a trace of these tasks, in any order, observed for five minutes after the last
     /// arrival.
@@ -136,51 +116,6 @@ impl Trace {
             limit_milli: None,
             restarts: Vec::new(),
         }
-    }
-
-    /// Reads lines of `arrival seconds,duration seconds`. Skips empty lines, lines that start with
-    /// `#`, and a heading before the first task. Arrivals may be Unix times.
-    pub fn from_csv(name: &str, text: &str) -> Result<Self, TraceError> {
-        let mut tasks = Vec::new();
-        let mut heading = false;
-        // Spreadsheets put a byte order mark first.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let mut numbers = line.split(',').map(|field| field.trim().parse::<f64>());
-            match (numbers.next(), numbers.next()) {
-                (Some(Ok(arrives)), Some(Ok(takes)))
-                    if (0.0..1e10).contains(&arrives) && (0.0..1e9).contains(&takes) =>
-                {
-                    tasks.push(Task {
-                        arrives: millis(arrives),
-                        takes: millis(takes),
-                    });
-                }
-                // A mistyped number is not a heading.
-                (Some(Err(_)), _)
-                    if !heading
-                        && tasks.is_empty()
-                        && !line.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) =>
-                {
-                    heading = true;
-                }
-                _ => {
-                    return Err(TraceError::Line {
-                        line: index + 1,
-                        found: line.to_owned(),
-                    });
-                }
-            }
-        }
-        if tasks.is_empty() {
-            return Err(TraceError::Empty);
-        }
-        let about = format!("{} tasks from a file", tasks.len());
-        Ok(Self::new(name, &about, tasks))
     }
 
     /// The sum of all service times.

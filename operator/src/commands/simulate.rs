@@ -1,6 +1,8 @@
 //! `simulate`: compares a user's policy with the HPA, KEDA and others on the user's own trace.
-//! Reads the two files and writes the plots; talks to no cluster. `taskqueue-simulation` does the
-//! simulation.
+//! Reads the policy and writes the plots; talks to no cluster. `trace_file` reads the trace, and
+//! `taskqueue-simulation` does the simulation.
+
+mod trace_file;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,14 +20,25 @@ use taskqueue_api::{
     TaskQueueWorkerSpec, validate,
 };
 use taskqueue_scaling::Mode;
-use taskqueue_simulation::{Comparison, Millis, Scenario, Setup, Trace, compare_with, svg};
+use taskqueue_simulation::{Comparison, Millis, Scenario, Setup, TraceFile, compare_with, svg};
 
 use crate::arguments::duration_between;
+
+use trace_file::TraceArguments;
 
 /// The text below the flags in `--help`.
 pub const HELP: &str = "\
 The trace is a CSV file with one task per line: its arrival and its duration, both in seconds.
-Lines that begin with # and a header are skipped.
+The header arrival,duration may be absent; lines that begin with # are skipped.
+
+Files of these public datasets are read as they are, once unpacked:
+    Azure LLM inference 2023 and 2024    AzureLLMInferenceTrace_*.csv
+    BurstGPT                             BurstGPT_*.csv
+    Azure Functions 2021                 AzureFunctionsInvocationTraceForTwoWeeksJan2021.txt
+    Azure Functions 2019                 invocations_per_function_md.anon.d*.csv, --durations
+    Alibaba cluster trace 2018           batch_task.csv
+The time of --from counts from the first row of the first two, and from the beginning of the trace
+in the others.
 
 The policy is a YAML file: a TaskQueueWorker as you apply it, or only the relevant part:
     replicas: {min: 0, max: 20}
@@ -49,19 +62,13 @@ replicas requested.";
 const ONLY: &str = "queue";
 /// The most replicas that the schema of the resource allows.
 const MAX_REPLICAS: u32 = 1000;
-/// If the first arrival is this late or later, the times are Unix times and the trace begins with
-/// it.
-const UNIX_TIMES: Millis = 1_000_000_000;
-/// The longest trace: 31 days. More takes minutes to compute, and most likely has another unit of
-/// time.
-const LONGEST: Millis = 31 * 86_400_000;
 
 /// The arguments of `simulate`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Arguments {
-    /// The tasks: a CSV file with the arrival and the duration of each, in seconds.
-    #[arg(long, value_name = "FILE.csv")]
-    pub trace: PathBuf,
+    /// The trace.
+    #[command(flatten)]
+    pub trace: TraceArguments,
 
     /// The policy: a TaskQueueWorker, or `replicas` with optional `scaling` and `drain`.
     #[arg(long, value_name = "FILE.yaml")]
@@ -118,54 +125,21 @@ pub struct Arguments {
 /// If a file cannot be read, understood or written.
 pub fn simulate(arguments: &Arguments) -> anyhow::Result<String> {
     let Arguments { trace, policy, .. } = arguments;
-    let read = |path: &Path, flag: &str| {
-        std::fs::read_to_string(path).with_context(|| {
-            format!(
-                "cannot read {}; give a readable text file with {flag}",
-                path.display()
-            )
-        })
-    };
-    let name = trace.file_stem().map_or_else(
-        || "trace".to_owned(),
-        |name| name.to_string_lossy().into_owned(),
-    );
-    let tasks =
-        read_trace(&name, &read(trace, "--trace")?).with_context(|| trace.display().to_string())?;
-    let queue = read_policy(&read(policy, "--policy")?, arguments.queue.as_deref())
+    let file = trace.read()?;
+    let text = std::fs::read_to_string(policy).with_context(|| {
+        format!(
+            "cannot read {}; give a readable text file with --policy",
+            policy.display()
+        )
+    })?;
+    let queue = read_policy(&text, arguments.queue.as_deref())
         .with_context(|| policy.display().to_string())?;
-    let (text, comparison) = report(tasks, queue, arguments);
+    let (text, comparison) = report(file, queue, arguments);
     let Some(folder) = &arguments.svg else {
         return Ok(text);
     };
-    let written = draw(&name, &comparison, folder)?;
+    let written = draw(&trace.name(), &comparison, folder)?;
     Ok(format!("{text}\n{written} plots in {}\n", folder.display()))
-}
-
-/// Parses the tasks. If the times are Unix times, they count from the first arrival.
-fn read_trace(name: &str, text: &str) -> anyhow::Result<Trace> {
-    let mut trace = Trace::from_csv(name, text)?;
-    let first = trace.tasks.first().map_or(0, |task| task.arrives);
-    if first >= UNIX_TIMES {
-        for task in &mut trace.tasks {
-            task.arrives -= first;
-        }
-        trace = Trace::new(name, &trace.about, trace.tasks);
-    }
-    let longest = trace.tasks.iter().map(|task| task.takes).max();
-    for (what, value) in [
-        ("its last arrival is after", Some(trace.until)),
-        ("its longest task takes", longest),
-    ] {
-        let value = value.unwrap_or(0);
-        ensure!(
-            value <= LONGEST,
-            "the trace is too long: {what} {} days, and 31 are allowed; both columns are in \
-             seconds, so convert them if they are in milliseconds, or shorten the trace",
-            value / 86_400_000
-        );
-    }
-    Ok(trace)
 }
 
 /// The content of a policy file that is not a whole resource.
@@ -360,7 +334,8 @@ fn choose(mut worker: TaskQueueWorker, name: Option<&str>, bare: bool) -> anyhow
 }
 
 /// Runs the comparison. The report says what was run before it gives the results.
-fn report(mut trace: Trace, queue: Queue, arguments: &Arguments) -> (String, Comparison) {
+fn report(file: TraceFile, queue: Queue, arguments: &Arguments) -> (String, Comparison) {
+    let TraceFile { mut trace, notes } = file;
     trace.limit_milli = arguments.rate_limit.map(|limit| u64::from(limit) * 1000);
     let mut policy = queue.policy;
     let mode = std::mem::replace(&mut policy.mode, Mode::Active);
@@ -392,6 +367,10 @@ fn report(mut trace: Trace, queue: Queue, arguments: &Arguments) -> (String, Com
             )),
         DurationString::from(policy.drain_grace_period),
     );
+    for note in notes {
+        text.push_str(&note);
+        text.push('\n');
+    }
     if !queue.schedule.is_empty() {
         text.push_str("scaling.schedule is ignored: a trace has no time of day\n");
     }

@@ -8,5 +8,6 @@ mod bar;
 mod before;
 mod contest;
 mod cuts;
+mod formats;
 mod throttled;
 mod traces;

@@ -1,42 +1,7 @@
-//! Custom traces, pictures, and identical numbers for identical seeds.
+//! Waits by hand, pictures, and identical numbers for identical seeds.
 
 use taskqueue_simulation::scaler::{Fixed, TaskQueue};
-use taskqueue_simulation::{Setup, Task, Trace, TraceError, run, svg};
-
-const CSV: &str = "arrival,duration\n# two tasks, out of order\n1.5, 2\n\n0.25,0.001\n";
-
-#[test]
-fn a_trace_is_read_from_lines_of_arrival_and_duration() {
-    let trace = Trace::from_csv("mine", CSV).expect("a good trace");
-    let tasks = vec![
-        Task {
-            arrives: 250,
-            takes: 1,
-        },
-        Task {
-            arrives: 1500,
-            takes: 2000,
-        },
-    ];
-    assert_eq!(trace, Trace::new("mine", "2 tasks from a file", tasks));
-}
-
-#[test]
-fn an_error_names_the_line_that_is_not_two_numbers() {
-    let found = |line: usize, found: &str| TraceError::Line {
-        line,
-        found: found.to_owned(),
-    };
-    let read = |text: &str| Trace::from_csv("mine", text).expect_err("a bad trace");
-    assert_eq!(read("1,2\n3\n"), found(2, "3"));
-    assert_eq!(read("1,-2\n"), found(1, "1,-2"));
-    assert_eq!(read("a,b\nc,d\n"), found(2, "c,d"));
-    assert_eq!(read("arrival,duration\n"), TraceError::Empty);
-    assert_eq!(
-        found(2, "3").to_string(),
-        "line 2 of the trace: expected \"arrival seconds,duration seconds\", found \"3\""
-    );
-}
+use taskqueue_simulation::{Setup, Task, Trace, run, svg};
 
 #[test]
 fn a_fixed_fleet_delays_tasks_by_exactly_the_calculated_time() {

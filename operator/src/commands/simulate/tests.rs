@@ -2,8 +2,9 @@
 
 use clap::Parser;
 use taskqueue_scaling::Policy;
-use taskqueue_simulation::Task;
+use taskqueue_simulation::{ReadOptions, Task, Trace};
 
+use super::trace_file::read_trace;
 use super::*;
 
 #[derive(Parser)]
@@ -96,32 +97,95 @@ fn an_invalid_policy_is_refused_with_the_field_and_the_remedy() {
     insta::assert_snapshot!(cases.join("\n=====\n"));
 }
 
+fn trace(name: &str, text: &str) -> anyhow::Result<TraceFile> {
+    read_trace(name, text.as_bytes(), ReadOptions::default())
+}
+
 #[test]
 fn a_trace_of_unix_times_begins_with_its_first_arrival() {
     let task = |arrives| Task {
         arrives,
         takes: 1_500,
     };
-    let expected = Trace::new("mine", "2 tasks from a file", vec![task(0), task(250)]);
-    let read = read_trace(
+    let about = "2 tasks from a file of arrivals and durations";
+    let expected = Trace::new("mine", about, vec![task(0), task(250)]);
+    let read = trace(
         "mine",
-        "\u{feff}at,took\n1763800000.5,1.5\n1763800000.75,1.5\n",
+        "\u{feff}arrival,duration\n1763800000.5,1.5\n1763800000.75,1.5\n",
     );
-    assert_eq!(read.unwrap(), expected);
+    assert_eq!(read.unwrap().trace, expected);
 }
 
 #[test]
 fn an_invalid_trace_is_refused_with_the_line_or_the_unit() {
-    let refused = |text: &str| format!("{:#}", read_trace("mine", text).expect_err(text));
-    let cases = [
-        refused(""),
-        refused("0,1\nsoon,2\n"),
-        refused("1o,2\n2,3\n"),
-        refused("0,1\n1,NaN\n"),
-        refused("0,1\n900000000,1\n"),
-        refused("0,90000000\n"),
+    let refused = |bytes: &[u8]| {
+        let read = read_trace("mine", bytes, ReadOptions::default());
+        format!("{:#}", read.expect_err("an invalid trace"))
+    };
+    let endless = vec![b'1'; 200_000];
+    let cases: [&[u8]; 9] = [
+        b"",
+        b"0,1\nsoon,2\n",
+        b"1o,2\n2,3\n",
+        b"0,1\n1,NaN\n",
+        b"0,1\n900000000,1\n",
+        b"0,90000000\n",
+        b"when,how long\n0,1\n",
+        b"\xfd7zXZ\x00\x00\n",
+        &endless,
     ];
-    insta::assert_snapshot!(cases.join("\n"));
+    insta::assert_snapshot!(cases.map(refused).join("\n"));
+}
+
+#[test]
+fn the_flags_say_which_part_of_which_trace_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let minutes: Vec<String> = (1..=60).map(|minute| minute.to_string()).collect();
+    let trace = write(
+        "day.csv",
+        &format!(
+            "HashOwner,HashApp,HashFunction,Trigger,{}\no,app,one,queue,{}\no,app,two,http,{}\n",
+            minutes.join(","),
+            vec!["50"; 60].join(","),
+            vec!["0"; 60].join(","),
+        ),
+    );
+    let durations = write(
+        "durations.csv",
+        "HashOwner,HashApp,HashFunction,Average,Count,Minimum,Maximum,percentile_Average_0,\
+         percentile_Average_1,percentile_Average_25,percentile_Average_50,percentile_Average_75,\
+         percentile_Average_99,percentile_Average_100\no,app,one,9,9,9,9,9,9,9,9,9,9,9\n",
+    );
+    let read = |flags: &[&str]| {
+        let line = ["simulate", "--policy", "policy.yaml", "--trace", &trace];
+        let line = Line::try_parse_from(line.iter().chain(flags)).unwrap();
+        line.arguments.trace.read()
+    };
+    let known = ["--durations", &durations, "--function", "app/o"];
+    let part = [known.as_slice(), &["--from", "30m", "--for", "20m"]].concat();
+    let sample = [known.as_slice(), &["--sample", "3000"]].concat();
+    let read_all = read(&known).unwrap();
+    assert_eq!(read_all.trace.name, "day");
+    assert_eq!(read_all.trace.tasks.len(), 3_000);
+    assert_eq!(read_all.trace.work(), 27_000);
+    assert_eq!(read(&part).unwrap().trace.tasks.len(), 1_000);
+    assert!(read(&sample).unwrap().trace.tasks.len() < 10);
+    let refused = [
+        read(&["--durations", &trace]),
+        read(&["--durations", "/nowhere/durations.csv"]),
+        read(&["--durations", &durations, "--token-times", "1,2,3"]),
+        read(&[]),
+    ];
+    let refused = refused.map(|read| {
+        let text = format!("{:#}", read.expect_err("cannot be read"));
+        text.replace(&*folder.path().to_string_lossy(), "FOLDER")
+    });
+    insta::assert_snapshot!(refused.join("\n"));
 }
 
 #[test]
@@ -132,6 +196,10 @@ fn flags_out_of_bounds_are_refused() {
         ["--heartbeat", "0s"],
         ["--cache", "1"],
         ["--rate-limit", "0"],
+        ["--from", "1"],
+        ["--for", "0s"],
+        ["--sample", "0"],
+        ["--token-times", "1,2"],
     ] {
         let refusal = arguments(&wrong).expect_err(wrong[0]).to_string();
         assert!(refusal.contains(wrong[0]), "{refusal}");
@@ -142,7 +210,7 @@ fn flags_out_of_bounds_are_refused() {
 fn the_example_is_compared_and_drawn() {
     let burst = include_str!("../../../simulation/examples/burst.csv");
     let example = include_str!("../../../simulation/examples/policy.yaml");
-    let trace = read_trace("burst", burst).unwrap();
+    let trace = trace("burst", burst).unwrap();
     let queue = read_policy(example, None).unwrap();
     let (text, comparison) = report(trace, queue, &arguments(&["--slots", "4"]).unwrap());
     insta::assert_snapshot!(text);
@@ -174,7 +242,7 @@ fn the_example_is_compared_and_drawn() {
 #[test]
 fn unfinished_tasks_and_an_unsimulated_mode_are_reported() {
     let queue = read_policy("replicas: {max: 2}\nscaling: {mode: Paused}", None).unwrap();
-    let trace = read_trace("one", "0,1\n1,90000\n").unwrap();
+    let trace = trace("one", "0,1\n1,90000\n").unwrap();
     let (text, comparison) = report(trace, queue, &arguments(&[]).unwrap());
     assert_eq!(comparison.ours.summary.unfinished, 1);
     let lines = [

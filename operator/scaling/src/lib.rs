@@ -29,6 +29,7 @@ mod history;
 mod learn;
 mod limits;
 mod milli;
+mod missed;
 mod observation;
 mod policy;
 mod reason;

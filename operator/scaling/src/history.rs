@@ -492,6 +492,11 @@ impl History {
         self.sample.map(|sample| sample.taken_at)
     }
 
+    /// The time between two readings: as the policy wants it, or longer.
+    pub(crate) fn pace(&self, policy: &Policy) -> Duration {
+        self.pace.max(policy.polling_interval)
+    }
+
     /// Since when readings have arrived without a long gap.
     pub(crate) const fn covered_since(&self) -> Option<Time> {
         self.covered_since

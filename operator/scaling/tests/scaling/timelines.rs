@@ -66,6 +66,20 @@ fn zero_follows_only_after_the_whole_cooldown_and_a_heartbeat_after_the_last_tas
 }
 
 #[test]
+fn the_last_pod_goes_right_after_a_heartbeat() {
+    // Its worker sends one every 60 s, 40 s after each minute. The cooldown ends at 60 s.
+    let mut fleet = TestFleet::settled(policy(), 1, SECOND);
+    let start = fleet.now;
+    let seen = changes(&mut fleet, 40, |fleet| {
+        let beats = (fleet.now.since(start).as_secs() + 20) / 60;
+        let last = start.plus(Duration::from_secs(60 * beats));
+        fleet.reported_at = Some(last.minus(Duration::from_secs(20)));
+        fleet.reads(idle())
+    });
+    assert_eq!(seen, vec![(100, 0, "NoDemand")]);
+}
+
+#[test]
 fn a_failed_read_now_and_then_neither_keeps_the_last_replica_nor_hides_the_arrivals() {
     // Every fourth read fails.
     let mut fleet = TestFleet::settled(policy(), 1, SECOND);

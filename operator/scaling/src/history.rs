@@ -35,6 +35,10 @@ const UNLOADED: Duration = Duration::from_mins(5);
 /// After this long without a single heartbeat from ready pods, the operator assumes that their
 /// workers never send any (the SDKs' default interval is 60 s).
 const MUTE_AFTER: Duration = Duration::from_secs(150);
+/// The same for workers that have sent heartbeats before. The server lists a worker for about five
+/// minutes after its last one, and their silence may have another cause: a restarted server, or a
+/// network that is down.
+const MUTE_AGAIN_AFTER: Duration = Duration::from_mins(10);
 /// A StatefulSet's lowest ordinal is forgotten if no pod has had it for this long, because its
 /// first ordinal was changed.
 const FIRST_ORDINAL_KEPT: Duration = Duration::from_hours(24);
@@ -49,7 +53,7 @@ pub struct History {
     sample: Option<Sample>,
     /// Since when readings have arrived without a long gap.
     covered_since: Option<Time>,
-    /// Since when there have been ready pods without any heartbeat, at times when one would have
+    /// Since when there have been ready pods and no heartbeat of any, at times when one would have
     /// been read.
     silent_pods_since: Option<Time>,
     /// Since when Kubernetes has counted pods that the watch does not show.
@@ -115,12 +119,13 @@ impl History {
                 self.see_ordinals(value, now);
             }
         }
-        let silent = observation.replicas.ready > 0
-            && observation
-                .slots
-                .unknown()
-                .is_none_or(UnknownReason::is_silence);
-        if silent && !self.learner.heard() {
+        let unknown = observation.slots.unknown();
+        let silent = if self.learner.heard() {
+            unknown == Some(UnknownReason::NoHeartbeats)
+        } else {
+            unknown.is_none_or(UnknownReason::is_silence)
+        };
+        if silent && observation.replicas.ready > 0 {
             self.silent_pods_since.get_or_insert(now);
         } else {
             self.silent_pods_since = None;
@@ -425,8 +430,13 @@ impl History {
 
     /// Whether the workers are assumed never to send heartbeats.
     fn mute(&self) -> bool {
+        let after = if self.learner.heard() {
+            MUTE_AGAIN_AFTER
+        } else {
+            MUTE_AFTER
+        };
         self.silent_pods_since
-            .is_some_and(|since| self.latest.since(since) >= MUTE_AFTER)
+            .is_some_and(|since| self.latest.since(since) >= after)
     }
 
     /// Sums the slots of an observation that this history has recorded.

@@ -155,8 +155,8 @@ pub(crate) fn slot_facts(
     match &observation.slots {
         // The worker list has no heartbeats, or the server does not offer the list. For a while the
         // cause may be a restarted server or a proxy in front of it; after that, these workers are
-        // assumed never to report. The same holds for pods whose metrics have never been read. It
-        // never holds for workers that have reported once.
+        // assumed never to report. The same holds for pods whose metrics have never been read, and,
+        // after longer, for workers that have reported once.
         slots if mute && slots.unknown().is_none_or(UnknownReason::is_silence) => {
             unknown(Signal::None)
         }

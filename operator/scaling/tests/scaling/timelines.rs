@@ -375,6 +375,21 @@ fn workers_that_never_send_heartbeats_shrink_by_stabilization_but_not_to_zero() 
 }
 
 #[test]
+fn a_release_that_stops_sending_heartbeats_holds_the_fleet_for_ten_minutes() {
+    let mut fleet = TestFleet::settled(policy(), 10, SECOND);
+    fleet.slots_unknown = Some(UnknownReason::NoHeartbeats);
+    let seen = changes(&mut fleet, 240, |fleet| fleet.reads(idle()));
+    assert_eq!(seen, vec![(605, 1, "SlotsUnknown")]);
+    // A heartbeat, and all is known again.
+    fleet.slots_unknown = None;
+    fleet.used = vec![10];
+    drop(fleet.reads_next(idle()));
+    fleet.slots_unknown = Some(UnknownReason::NoHeartbeats);
+    let seen = changes(&mut fleet, 110, |fleet| fleet.reads(idle()));
+    assert_eq!(seen, Vec::new());
+}
+
+#[test]
 fn a_pod_that_was_ready_and_sends_no_heartbeat_may_be_working() {
     let after_a_while = |phase| {
         let mut fleet = TestFleet::settled(policy(), 1, SECOND);

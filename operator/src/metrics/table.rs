@@ -347,22 +347,23 @@ pub const TEMPORAL_DURATION: Spec = Spec {
 /// `temporal_budget_calls_per_second`.
 pub const BUDGET_LIMIT: Spec = gauge(
     "taskqueue_operator_temporal_budget_calls_per_second",
-    &["temporal_address", "temporal_namespace"],
-    "The current call budget of a Temporal namespace. Temporal's answer ResourceExhausted halves \
-     it.",
+    &["temporal_address", "temporal_namespace", "source"],
+    "The current call budget of a Temporal namespace, by what is read: backlog (statistics) or \
+     slots (the worker list). Temporal's answer ResourceExhausted halves that of its source.",
 );
 /// `temporal_budget_available_calls`.
 pub const BUDGET_AVAILABLE: Spec = gauge(
     "taskqueue_operator_temporal_budget_available_calls",
-    &["temporal_address", "temporal_namespace"],
-    "Calls that the budget allows right now. If it stays near zero, queues are read late.",
+    &["temporal_address", "temporal_namespace", "source"],
+    "Calls that the budget allows right now, by source: backlog or slots. If it stays near zero, \
+     reads are late.",
 );
 /// `temporal_reads_behind_seconds`.
 pub const BUDGET_BEHIND: Spec = gauge(
     "taskqueue_operator_temporal_reads_behind_seconds",
-    &["temporal_address", "temporal_namespace"],
-    "How long the most overdue read has been due. If it stays above zero, the budget is too small \
-     for the queues.",
+    &["temporal_address", "temporal_namespace", "source"],
+    "How long the most overdue read has been due, by source: backlog or slots. If it stays above \
+     zero, the budget is too small.",
 );
 
 /// Every metric.

@@ -217,8 +217,10 @@ pub(crate) fn heartbeat(info: WorkerInfo) -> Option<Heartbeat> {
         ),
     };
     let elapsed = heartbeat.elapsed_since_last_heartbeat;
+    let status = status(&heartbeat);
+    let host = heartbeat.host_info.unwrap_or_default();
     Some(Heartbeat {
-        status: status(&heartbeat),
+        status,
         sdk: format!("{} {}", heartbeat.sdk_name, heartbeat.sdk_version),
         sent_at: heartbeat
             .heartbeat_time
@@ -230,10 +232,8 @@ pub(crate) fn heartbeat(info: WorkerInfo) -> Option<Heartbeat> {
             .and_then(|elapsed| Duration::try_from(elapsed).ok())
             .filter(|elapsed| !elapsed.is_zero()),
         slots,
-        host_name: heartbeat
-            .host_info
-            .map(|host| host.host_name)
-            .unwrap_or_default(),
+        process: Some(host.worker_grouping_key).filter(|key| !key.is_empty()),
+        host_name: host.host_name,
         instance_key: heartbeat.worker_instance_key,
         identity: heartbeat.worker_identity,
         task_queue: heartbeat.task_queue,

@@ -2,7 +2,7 @@
 
 use temporalio_common::protos::temporal::api::deployment::v1::WorkerDeploymentOptions;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueueVersioningInfo;
-use temporalio_common::protos::temporal::api::worker::v1::WorkerListInfo;
+use temporalio_common::protos::temporal::api::worker::v1::{WorkerHostInfo, WorkerListInfo};
 use temporalio_common::protos::temporal::api::workflowservice::v1::describe_task_queue_response;
 
 use super::*;
@@ -310,15 +310,20 @@ fn a_failure_with_a_cause_is_a_failure_of_the_connection() {
 }
 
 #[test]
-fn the_timestamp_and_the_interval_of_a_heartbeat_are_separate() {
+fn a_heartbeat_has_its_timestamp_its_interval_and_its_process() {
     let mut with_times = info("a");
     if let Some(heartbeat) = &mut with_times.worker_heartbeat {
         heartbeat.heartbeat_time =
             Some((std::time::SystemTime::UNIX_EPOCH + Duration::from_millis(1_500)).into());
         heartbeat.elapsed_since_last_heartbeat = Duration::from_secs(5).try_into().ok();
+        heartbeat.host_info = Some(WorkerHostInfo {
+            worker_grouping_key: "one of a process".to_owned(),
+            ..WorkerHostInfo::default()
+        });
     }
     let heartbeat = heartbeat(with_times).unwrap();
     assert_eq!(heartbeat.sent_at, Some(1_500_000_000));
     assert_eq!(heartbeat.elapsed, Some(Duration::from_secs(5)));
+    assert_eq!(heartbeat.process.as_deref(), Some("one of a process"));
     assert_eq!(super::heartbeat(WorkerInfo::default()), None);
 }

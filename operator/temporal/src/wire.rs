@@ -266,16 +266,22 @@ fn type_slots(
         .iter()
         .flatten()
         .any(|pollers| pollers.current_pollers > 0 || pollers.last_successful_poll_time.is_some());
-    let works = slots.current_used_slots > 0 || slots.total_processed_tasks > 0;
+    let works = slots.current_used_slots > 0 || slots.total_processed_tasks != 0;
     if !(silent || polls || works) {
         return None;
     }
     Some(TypeSlots {
         used: u32::try_from(slots.current_used_slots).ok()?,
         available: free_slots(slots),
-        // The count has 32 bits: on overflow it turns negative and is useless.
-        processed_total: u64::try_from(slots.total_processed_tasks).ok(),
+        processed_total: processed(slots.total_processed_tasks),
     })
+}
+
+/// The tasks that a worker has processed. The count has 32 bits. Go's wraps around, so its bits are
+/// read as unsigned: when they begin at 0 again, this looks like another worker. Core sends the
+/// least number for every count that does not fit.
+fn processed(total: i32) -> Option<u64> {
+    (total != i32::MIN).then(|| u64::from(total.cast_unsigned()))
 }
 
 /// The free slots of a worker whose slot supplier has a bound. The message has -1 for "no bound",

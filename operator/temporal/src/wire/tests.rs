@@ -169,7 +169,18 @@ fn a_task_type_counts_if_the_worker_polls_it_or_works_on_it() {
         (slots(0, 100, 7), pollers(0), known(0, Some(100), 7)),
         (slots(1, -1, 0), pollers(1), known(1, None, 0)),
         (slots(0, 5, 0), None, known(0, Some(5), 0)),
-        // A count that overflowed is unknown.
+        // Go's count wraps around.
+        (
+            slots(1, 5, i32::MIN + 1),
+            pollers(1),
+            known(1, Some(5), (1 << 31) + 1),
+        ),
+        (
+            slots(0, 5, -1),
+            pollers(0),
+            known(0, Some(5), (1 << 32) - 1),
+        ),
+        // Core's count, or a number of slots, that does not fit is unknown.
         (slots(-1, 5, 0), pollers(1), None),
         (
             slots(0, 5, i32::MIN),

@@ -184,6 +184,20 @@ pub const BACKLOG: Spec = gauge(
     "Waiting tasks, as last reported by Temporal (approximate_backlog_count). Absent while \
      unknown.",
 );
+/// `backlog_tasks_by_priority`.
+pub const BACKLOG_BY_PRIORITY: Spec = gauge(
+    "taskqueue_operator_backlog_tasks_by_priority",
+    &[
+        QUEUE[0],
+        QUEUE[1],
+        QUEUE[2],
+        QUEUE[3],
+        "task_type",
+        "priority",
+    ],
+    "Waiting tasks by priority key, from 1, the highest, to 5, which includes lower ones. Absent \
+     unless a task of another priority than the default, 3, waits.",
+);
 /// `backlog_age_seconds`.
 pub const BACKLOG_AGE: Spec = gauge(
     "taskqueue_operator_backlog_age_seconds",
@@ -391,6 +405,7 @@ pub const ALL: &[Spec] = &[
     MAX,
     WAIT_TARGET,
     BACKLOG,
+    BACKLOG_BY_PRIORITY,
     BACKLOG_AGE,
     ADD_RATE,
     DISPATCH_RATE,

@@ -1,10 +1,11 @@
 //! Converts Temporal's messages to plain data, and gRPC failures to kinds. Pure. A value that a
 //! server leaves out becomes unknown, never zero.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::time::Duration;
 
-use taskqueue_scaling::{PerType, TaskType, TypeSlots};
+use taskqueue_scaling::{PRIORITIES, PerType, TaskType, TypeSlots};
 use temporalio_client::errors::ClientConnectError;
 use temporalio_client::tonic::{Code, Status};
 use temporalio_common::protos::temporal::api::deployment::v1::WorkerDeploymentVersion;
@@ -53,6 +54,7 @@ pub(crate) fn described(answer: &DescribeTaskQueueResponse) -> Result<Described,
     };
     let limit = answer.effective_rate_limit.as_ref();
     Ok(Described {
+        by_priority: by_priority(&answer.stats_by_priority_key),
         effective_limit_milli: limit.map(|limit| thousandths(limit.requests_per_second)),
         pollers: u32::try_from(answer.pollers.len()).ok(),
         routed: routed(answer),
@@ -125,12 +127,26 @@ pub(crate) fn described_past_cache(
     task_types.iter().map(of_type).collect()
 }
 
+/// The waiting tasks by priority key. Keys below 1 do not exist; those beyond the last count as it.
+fn by_priority(stats: &HashMap<i32, TaskQueueStats>) -> [u64; PRIORITIES] {
+    let mut counts = [0; PRIORITIES];
+    for (key, stats) in stats {
+        let index = usize::try_from(key.saturating_sub(1)).unwrap_or_default();
+        let waiting = u64::try_from(stats.approximate_backlog_count).unwrap_or(0);
+        if let Some(count) = counts.get_mut(index.min(PRIORITIES - 1)) {
+            *count = waiting.saturating_add(*count);
+        }
+    }
+    counts
+}
+
 fn statistics(stats: &TaskQueueStats) -> Described {
     let age = stats
         .approximate_backlog_age
         .and_then(|age| Duration::try_from(age).ok());
     Described {
         count: u64::try_from(stats.approximate_backlog_count).unwrap_or(0),
+        by_priority: [0; PRIORITIES],
         age: age.unwrap_or_default(),
         add_rate_milli: thousandths(stats.tasks_add_rate),
         dispatch_rate_milli: thousandths(stats.tasks_dispatch_rate),

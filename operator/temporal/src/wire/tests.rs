@@ -23,7 +23,13 @@ fn statistics_are_converted_to_integers() {
         tasks_dispatch_rate: 0.0004,
         rate_limiting_active: true,
     };
+    let waiting = |approximate_backlog_count| TaskQueueStats {
+        approximate_backlog_count,
+        ..TaskQueueStats::default()
+    };
     let described = described(&DescribeTaskQueueResponse {
+        // A server may have more priorities than five.
+        stats_by_priority_key: [(1, waiting(3)), (5, waiting(2)), (8, waiting(7))].into(),
         effective_rate_limit: Some(describe_task_queue_response::EffectiveRateLimit {
             requests_per_second: 5.0,
             ..describe_task_queue_response::EffectiveRateLimit::default()
@@ -34,6 +40,7 @@ fn statistics_are_converted_to_integers() {
         described,
         Ok(Described {
             count: 12,
+            by_priority: [3, 0, 0, 0, 9],
             age: Duration::from_millis(1_500),
             add_rate_milli: 2_500,
             dispatch_rate_milli: 0,

@@ -254,6 +254,7 @@ mod tests {
             backlog: PerType {
                 activity: Some(TypeBacklog {
                     count: 7,
+                    by_priority: [2, 0, 5, 0, 0],
                     ..TypeBacklog::default()
                 }),
                 ..PerType::default()
@@ -304,6 +305,9 @@ mod tests {
             format!("taskqueue_operator_desired_replicas{{{labels}}} 3"),
             format!("taskqueue_operator_backlog_tasks{{{labels},task_type=\"activity\"}} 7"),
             format!(
+                "taskqueue_operator_backlog_tasks_by_priority{{{labels},task_type=\"activity\",priority=\"1\"}} 2"
+            ),
+            format!(
                 "taskqueue_operator_service_time_seconds{{{labels},task_type=\"activity\"}} 1.5"
             ),
             format!(
@@ -334,14 +338,16 @@ mod tests {
             "what is unknown is absent"
         );
         let mut released = numbers(0);
-        released
-            .queues
-            .get_mut("payments")
-            .unwrap()
-            .held_pods
-            .clear();
+        let queue = released.queues.get_mut("payments").unwrap();
+        queue.held_pods.clear();
+        queue.backlog.activity.as_mut().unwrap().by_priority = [0, 0, 7, 0, 0];
         metrics.set_fleet(fleet(), released);
-        assert!(!text(&metrics).contains("taskqueue_operator_held_pod{"));
+        let released = text(&metrics);
+        assert!(!released.contains("taskqueue_operator_held_pod{"));
+        assert!(
+            !released.contains("taskqueue_operator_backlog_tasks_by_priority{"),
+            "all have the default priority"
+        );
         metrics.forget(&fleet());
         assert_eq!(text(&metrics), bare);
     }

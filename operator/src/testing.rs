@@ -258,6 +258,7 @@ pub(crate) fn heartbeat(sent: u64, task_queue: &str, slots: TypeSlots) -> Worker
         instance_key: "key".to_owned(),
         identity: "1@p@".to_owned(),
         host_name: "p".to_owned(),
+        process: None,
         task_queue: task_queue.to_owned(),
         status: WorkerStatus::Running,
         sdk: "temporal-go 1.37.0".to_owned(),

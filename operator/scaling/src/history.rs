@@ -9,6 +9,7 @@ use crate::decision::{Decision, SampleId};
 use crate::demand::{QueueFacts, TypeFacts, believable_arrivals};
 use crate::learn::{Learner, ServiceTime};
 use crate::milli::Milli;
+use crate::missed::Missed;
 use crate::observation::{
     Backlog, Observation, PerType, RATE_WINDOW, Reading, Replicas, Slots, TaskType, TypeBacklog,
     UnknownReason,
@@ -34,6 +35,10 @@ const UNLOADED: Duration = Duration::from_mins(5);
 /// After this long without a single heartbeat from ready pods, the operator assumes that their
 /// workers never send any (the SDKs' default interval is 60 s).
 const MUTE_AFTER: Duration = Duration::from_secs(150);
+/// The same for workers that have sent heartbeats before. The server lists a worker for about five
+/// minutes after its last one, and their silence may have another cause: a restarted server, or a
+/// network that is down.
+const MUTE_AGAIN_AFTER: Duration = Duration::from_mins(10);
 /// A StatefulSet's lowest ordinal is forgotten if no pod has had it for this long, because its
 /// first ordinal was changed.
 const FIRST_ORDINAL_KEPT: Duration = Duration::from_hours(24);
@@ -49,7 +54,7 @@ pub struct History {
     sample: Option<Sample>,
     /// Since when readings have arrived without a long gap.
     covered_since: Option<Time>,
-    /// Since when there have been ready pods without any heartbeat, at times when one would have
+    /// Since when there have been ready pods and no heartbeat of any, at times when one would have
     /// been read.
     silent_pods_since: Option<Time>,
     /// Since when Kubernetes has counted pods that the watch does not show.
@@ -61,7 +66,8 @@ pub struct History {
     /// Whether the first of these readings found the fleet at zero: then there is no missing
     /// history.
     began_at_zero: bool,
-    failed: bool,
+    /// What the failed reads since the last reading say about the server.
+    missed: Option<Missed>,
     rates_bad_until: Option<Time>,
     /// Since when no reading has shown a waiting task or a slot in use.
     quiet_since: Option<Time>,
@@ -111,12 +117,13 @@ impl History {
                 self.see_ordinals(value, now);
             }
         }
-        let silent = observation.replicas.ready > 0
-            && observation
-                .slots
-                .unknown()
-                .is_none_or(UnknownReason::is_silence);
-        if silent && !self.learner.heard() {
+        let unknown = observation.slots.unknown();
+        let silent = if self.learner.heard() {
+            unknown == Some(UnknownReason::NoHeartbeats)
+        } else {
+            unknown.is_none_or(UnknownReason::is_silence)
+        };
+        if silent && observation.replicas.ready > 0 {
             self.silent_pods_since.get_or_insert(now);
         } else {
             self.silent_pods_since = None;
@@ -131,10 +138,15 @@ impl History {
         let facts = self.slot_facts(observation);
         self.last_slots.observe(observation, &facts, now);
         match &observation.backlog {
-            Reading::Unknown { reason, .. } => {
-                self.failed |= self.sample.is_some() && may_have_restarted(*reason);
-                self.quiet_since = None;
-                self.silent_since = None;
+            Reading::Unknown {
+                reason, failures, ..
+            } => {
+                if self.sample.is_some() {
+                    self.missed = self.missed.max(Some(Missed::new(*reason, *failures)));
+                }
+                if self.is_at_work(&facts) {
+                    self.quiet_since = None;
+                }
             }
             Reading::Known { value, taken_at } => {
                 let repeated = self
@@ -179,7 +191,8 @@ impl History {
         let (ready, fleet_is_zero) = (replicas.ready, replicas.is_zero());
         let gap = self.sample.map(|sample| taken_at.since(sample.taken_at));
         let just_loaded = self.is_just_loaded(policy, backlog, ready, facts);
-        if self.failed || just_loaded || gap.is_none_or(|gap| gap >= UNLOADED) {
+        let restarted = self.missed == Some(Missed::Outage);
+        if restarted || just_loaded || gap.is_none_or(|gap| gap >= UNLOADED) {
             self.rates_bad_until = Some(taken_at.plus(RATE_WINDOW));
         } else if self.rates_bad_until.is_some_and(|until| taken_at >= until) {
             self.rates_bad_until = None;
@@ -190,7 +203,13 @@ impl History {
             self.covered_since = Some(taken_at);
             self.began_at_zero = fleet_is_zero;
         }
-        self.failed = false;
+        // What came and went between two readings shows in the rates of the second, unless they are
+        // too far apart.
+        if self.missed.is_some() && gap.is_none_or(|gap| gap > SILENCE) {
+            self.quiet_since = None;
+            self.silent_since = None;
+        }
+        self.missed = None;
         self.first = gap.is_none();
         self.pace = gap.unwrap_or_default();
         self.sample = Some(Sample {
@@ -203,9 +222,10 @@ impl History {
         });
     }
 
-    /// Whether the server reports more arrivals on a formerly quiet queue than can be accounted
-    /// for: waiting, in work, completed since, or in slots whose heartbeats are still due. Then the
-    /// server has just loaded the queue and divides by the short time since.
+    /// Whether the server reports more arrivals, on a formerly quiet queue or after a failed read,
+    /// than can be accounted for: known before, waiting, in work, completed since, or in slots
+    /// whose heartbeats are still due. Then the server has just loaded the queue and divides by the
+    /// short time since.
     fn is_just_loaded(
         &self,
         policy: &Policy,
@@ -213,8 +233,9 @@ impl History {
         ready: u32,
         facts: &SlotFacts,
     ) -> bool {
+        let missed = self.missed >= Some(Missed::One);
         let Some(before) = self.sample.filter(|_| facts.signal == Signal::Known) else {
-            return false;
+            return missed;
         };
         TaskType::ALL.into_iter().any(|task_type| {
             let earlier = before.types.get(task_type).unwrap_or_default();
@@ -226,17 +247,17 @@ impl History {
                 .learner
                 .processed(task_type)
                 .saturating_sub(*before.processed.get(task_type));
+            let tasks = |rate_milli: u64| rate_milli.saturating_mul(RATE_WINDOW.as_secs()) / 1000;
             let accounted_for = [
+                tasks(earlier.add_rate_milli),
                 current.count,
                 *facts.used.get(task_type),
                 completed,
                 slots.saturating_mul(ready.into()),
             ];
             let accounted_for = accounted_for.into_iter().fold(0_u64, u64::saturating_add);
-            let reported_arrivals =
-                current.add_rate_milli.saturating_mul(RATE_WINDOW.as_secs()) / 1000;
             let was_quiet = earlier.count == 0 && earlier.add_rate_milli == 0;
-            was_quiet && reported_arrivals > accounted_for.saturating_mul(2)
+            (was_quiet || missed) && tasks(current.add_rate_milli) > accounted_for.saturating_mul(2)
         })
     }
 
@@ -268,10 +289,7 @@ impl History {
             .filter_map(|(_, backlog)| backlog.as_ref());
         let waits = counted.clone().any(|backlog| backlog.count > 0);
         let arrives = !self.rates_trusted() || counted.any(|backlog| backlog.add_rate_milli > 0);
-        // Whether slots are in use is unknown at the moment, but this does not end a silence.
-        let out_of_step = self.unseen_since.is_some() && !self.pods_unseen();
-        let in_use = !facts.idle() && !out_of_step;
-        if waits || in_use || self.learner.processed_grew() {
+        if waits || self.is_at_work(facts) {
             self.quiet_since = None;
         } else if facts.idle() {
             self.quiet_since.get_or_insert(taken_at);
@@ -281,6 +299,13 @@ impl History {
         } else {
             self.silent_since.get_or_insert(taken_at.minus(SILENCE));
         }
+    }
+
+    /// Whether slots may be in use, or tasks have been processed since the last slots reading.
+    fn is_at_work(&self, facts: &SlotFacts) -> bool {
+        // Whether slots are in use is unknown at the moment, but this does not end a silence.
+        let out_of_step = self.unseen_since.is_some() && !self.pods_unseen();
+        !facts.idle() && !out_of_step || self.learner.processed_grew()
     }
 
     /// Records that a decision was carried out, or that nothing had to be done. Call it after the
@@ -358,8 +383,13 @@ impl History {
 
     /// Whether the workers are assumed never to send heartbeats.
     fn mute(&self) -> bool {
+        let after = if self.learner.heard() {
+            MUTE_AGAIN_AFTER
+        } else {
+            MUTE_AFTER
+        };
         self.silent_pods_since
-            .is_some_and(|since| self.latest.since(since) >= MUTE_AFTER)
+            .is_some_and(|since| self.latest.since(since) >= after)
     }
 
     /// Sums the slots of an observation that this history has recorded.
@@ -447,6 +477,11 @@ impl History {
         self.sample.map(|sample| sample.taken_at)
     }
 
+    /// The time between two readings: as the policy wants it, or longer.
+    pub(crate) fn pace(&self, policy: &Policy) -> Duration {
+        self.pace.max(policy.polling_interval)
+    }
+
     /// Since when readings have arrived without a long gap.
     pub(crate) const fn covered_since(&self) -> Option<Time> {
         self.covered_since
@@ -479,22 +514,5 @@ impl History {
     /// What was recommended and changed within the last hour.
     pub(crate) const fn past(&self) -> &Past {
         &self.past
-    }
-}
-
-/// Whether a reading may have failed because the server was down. A restarted server measures its
-/// rates from scratch.
-const fn may_have_restarted(reason: UnknownReason) -> bool {
-    match reason {
-        UnknownReason::TemporalUnavailable
-        | UnknownReason::NotReadYet
-        | UnknownReason::NotSupported
-        | UnknownReason::Malformed => true,
-        UnknownReason::TemporalAccessDenied
-        | UnknownReason::Throttled
-        | UnknownReason::Stale
-        | UnknownReason::NoHeartbeats
-        | UnknownReason::ScrapeFailed
-        | UnknownReason::PodsUnseen => false,
     }
 }

@@ -31,6 +31,7 @@ mod learn;
 mod learned;
 mod limits;
 mod milli;
+mod missed;
 mod observation;
 mod past;
 mod policy;
@@ -53,8 +54,8 @@ pub use demand::{Demand, DemandTerms, Term, TypeDemand};
 pub use history::History;
 pub use learn::{DEFAULT_SERVICE_TIME, DEFAULT_WORKFLOW_TASK_TIME, ServiceTime};
 pub use observation::{
-    Backlog, Observation, PerType, PodPhase, PodSlots, Reading, Replicas, SlotSource, Slots,
-    TaskType, TypeBacklog, TypeSlots, UnknownReason,
+    Backlog, Observation, PRIORITIES, PerType, PodPhase, PodSlots, Reading, Replicas, SlotSource,
+    Slots, TaskType, TypeBacklog, TypeSlots, UnknownReason,
 };
 pub use policy::{
     Behavior, Fallback, Mode, Policy, ScalingRules, SelectPolicy, StepKind, StepPolicy,

@@ -319,10 +319,15 @@ pub(crate) fn proven_idle(context: &Context<'_>) -> bool {
         && proven.is_some_and(|(since, sampled)| {
             // A heartbeat from before the silence cannot include the last task.
             let heard_after = since.plus(context.policy.polling_interval);
+            // A task that passes by the queue, an eager or a sticky one, shows in a heartbeat only.
+            // So the last pod goes right after one, and not up to a minute later.
+            let pace = context.history.pace(context.policy);
+            let just_heard = context.facts.silence <= pace.saturating_mul(3) / 2;
             context
                 .facts
                 .oldest_report
                 .is_none_or(|oldest| oldest >= heard_after)
+                && just_heard
                 && sampled.since(since) >= context.policy.cooldown_period
         })
 }

@@ -288,11 +288,17 @@ pub struct Backlog {
     pub types: PerType<Option<TypeBacklog>>,
 }
 
+/// The priority keys that Temporal servers have by default. A task without one has the middle one.
+pub const PRIORITIES: usize = 5;
+
 /// The statistics of one task type of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TypeBacklog {
     /// `approximate_backlog_count`: tasks that wait.
     pub count: u64,
+    /// The tasks that wait, by priority key: of 1, the highest, first; the last also has those of
+    /// any lower priority. All 0 if the server does not report them.
+    pub by_priority: [u64; PRIORITIES],
     /// `approximate_backlog_age`: how long the head of the backlog has waited.
     pub age: Duration,
     /// `tasks_add_rate` over the last 30 s, in thousandths of a task per second.

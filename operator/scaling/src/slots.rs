@@ -51,6 +51,9 @@ pub(crate) struct SlotFacts {
     pub(crate) live: u32,
     /// A time after which all heartbeats in the sum were sent.
     pub(crate) oldest_report: Option<Time>,
+    /// For how long the pod that was silent the longest had sent no heartbeat when the slots were
+    /// read.
+    pub(crate) silence: Duration,
 }
 
 impl SlotFacts {
@@ -132,6 +135,7 @@ pub(crate) fn slot_facts(
         busy: 0,
         live: 0,
         oldest_report: None,
+        silence: Duration::ZERO,
     };
     if observation.replicas.is_zero() {
         return nothing;
@@ -151,17 +155,23 @@ pub(crate) fn slot_facts(
     match &observation.slots {
         // The worker list has no heartbeats, or the server does not offer the list. For a while the
         // cause may be a restarted server or a proxy in front of it; after that, these workers are
-        // assumed never to report. The same holds for pods whose metrics have never been read. It
-        // never holds for workers that have reported once.
+        // assumed never to report. The same holds for pods whose metrics have never been read, and,
+        // after longer, for workers that have reported once.
         slots if mute && slots.unknown().is_none_or(UnknownReason::is_silence) => {
             unknown(Signal::None)
         }
         Reading::Unknown { reason, .. } => unknown(Signal::Missing(*reason)),
-        Reading::Known { value, .. } => sum_slots(value, nothing, last, now),
+        Reading::Known { value, taken_at } => sum_slots(value, *taken_at, nothing, last, now),
     }
 }
 
-fn sum_slots(slots: &Slots, mut facts: SlotFacts, last: &LastSlots, now: Time) -> SlotFacts {
+fn sum_slots(
+    slots: &Slots,
+    taken_at: Time,
+    mut facts: SlotFacts,
+    last: &LastSlots,
+    now: Time,
+) -> SlotFacts {
     for pod in slots
         .pods
         .iter()
@@ -180,6 +190,10 @@ fn sum_slots(slots: &Slots, mut facts: SlotFacts, last: &LastSlots, now: Time) -
         facts.live = facts.live.saturating_add(1);
         let oldest = facts.oldest_report.into_iter();
         facts.oldest_report = oldest.chain(pod.reported_after).min();
+        let silence = pod
+            .reported_at
+            .map_or(Duration::ZERO, |at| taken_at.since(at));
+        facts.silence = facts.silence.max(silence);
         facts.busy = facts.busy.saturating_add(u32::from(used > 0));
         for task_type in TaskType::ALL {
             let Some(slots) = pod.types.get(task_type) else {

@@ -38,6 +38,9 @@ pub struct Figures {
     /// Waiting tasks, over all task types.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backlog_tasks: Option<f64>,
+    /// The same by priority key, 1 the highest; empty if all have the default one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub backlog_tasks_by_priority: BTreeMap<String, f64>,
     /// How long the oldest of them has waited, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_wait_seconds: Option<f64>,
@@ -165,6 +168,9 @@ fn take(figures: &mut Figures, sample: &Sample<'_>) {
     let label = |name: &str| sample.label(name).unwrap_or_default().to_owned();
     if name == table::BACKLOG.name {
         add(&mut figures.backlog_tasks);
+    } else if name == table::BACKLOG_BY_PRIORITY.name {
+        let tasks = figures.backlog_tasks_by_priority.entry(label("priority"));
+        *tasks.or_default() += value;
     } else if name == table::BACKLOG_AGE.name {
         let oldest = figures.oldest_wait_seconds.unwrap_or(0.0);
         figures.oldest_wait_seconds = Some(oldest.max(value));

@@ -129,6 +129,7 @@ struct Families {
     replicas: [Family; 4],
     plain: [Family; 4],
     backlog: Family,
+    backlog_by_priority: Family,
     backlog_age: Family,
     add_rate: Family,
     dispatch_rate: Family,
@@ -168,6 +169,7 @@ impl Families {
                 Family::new(table::WAIT_TARGET),
             ],
             backlog: Family::new(table::BACKLOG),
+            backlog_by_priority: Family::new(table::BACKLOG_BY_PRIORITY),
             backlog_age: Family::new(table::BACKLOG_AGE),
             add_rate: Family::new(table::ADD_RATE),
             dispatch_rate: Family::new(table::DISPATCH_RATE),
@@ -195,6 +197,7 @@ impl Families {
             &self.fleet_info,
             &self.certificate,
             &self.backlog,
+            &self.backlog_by_priority,
             &self.backlog_age,
             &self.add_rate,
             &self.dispatch_rate,
@@ -347,6 +350,28 @@ fn queue_series(
     }
 }
 
+/// The waiting tasks by priority, unless all have the default one.
+fn priority_series(
+    family: &mut Family,
+    subject: &Subject,
+    task_type: TaskType,
+    backlog: &TypeBacklog,
+) {
+    let counts = backlog.by_priority;
+    let others = (1..)
+        .zip(counts)
+        .filter(|(key, _)| *key != DEFAULT_PRIORITY);
+    if others.into_iter().any(|(_, count)| count > 0) {
+        for (key, count) in (1_u32..).zip(counts) {
+            let key = key.to_string();
+            family.add(subject, &[task_type.as_str(), &key], number(count));
+        }
+    }
+}
+
+/// The priority key of a task that was started without one.
+const DEFAULT_PRIORITY: u32 = 3;
+
 fn type_series(
     families: &mut Families,
     subject: &Subject,
@@ -362,6 +387,12 @@ fn type_series(
         families
             .backlog
             .add(subject, &further, number(backlog.count));
+        priority_series(
+            &mut families.backlog_by_priority,
+            subject,
+            task_type,
+            backlog,
+        );
         families.backlog_age.add(subject, &further, age);
         families.add_rate.add(subject, &further, add_rate);
         families.dispatch_rate.add(subject, &further, dispatch_rate);

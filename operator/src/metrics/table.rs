@@ -184,6 +184,20 @@ pub const BACKLOG: Spec = gauge(
     "Waiting tasks, as last reported by Temporal (approximate_backlog_count). Absent while \
      unknown.",
 );
+/// `backlog_tasks_by_priority`.
+pub const BACKLOG_BY_PRIORITY: Spec = gauge(
+    "taskqueue_operator_backlog_tasks_by_priority",
+    &[
+        QUEUE[0],
+        QUEUE[1],
+        QUEUE[2],
+        QUEUE[3],
+        "task_type",
+        "priority",
+    ],
+    "Waiting tasks by priority key, from 1, the highest, to 5, which includes lower ones. Absent \
+     unless a task of another priority than the default, 3, waits.",
+);
 /// `backlog_age_seconds`.
 pub const BACKLOG_AGE: Spec = gauge(
     "taskqueue_operator_backlog_age_seconds",
@@ -347,22 +361,23 @@ pub const TEMPORAL_DURATION: Spec = Spec {
 /// `temporal_budget_calls_per_second`.
 pub const BUDGET_LIMIT: Spec = gauge(
     "taskqueue_operator_temporal_budget_calls_per_second",
-    &["temporal_address", "temporal_namespace"],
-    "The current call budget of a Temporal namespace. Temporal's answer ResourceExhausted halves \
-     it.",
+    &["temporal_address", "temporal_namespace", "source"],
+    "The current call budget of a Temporal namespace, by what is read: backlog (statistics) or \
+     slots (the worker list). Temporal's answer ResourceExhausted halves that of its source.",
 );
 /// `temporal_budget_available_calls`.
 pub const BUDGET_AVAILABLE: Spec = gauge(
     "taskqueue_operator_temporal_budget_available_calls",
-    &["temporal_address", "temporal_namespace"],
-    "Calls that the budget allows right now. If it stays near zero, queues are read late.",
+    &["temporal_address", "temporal_namespace", "source"],
+    "Calls that the budget allows right now, by source: backlog or slots. If it stays near zero, \
+     reads are late.",
 );
 /// `temporal_reads_behind_seconds`.
 pub const BUDGET_BEHIND: Spec = gauge(
     "taskqueue_operator_temporal_reads_behind_seconds",
-    &["temporal_address", "temporal_namespace"],
-    "How long the most overdue read has been due. If it stays above zero, the budget is too small \
-     for the queues.",
+    &["temporal_address", "temporal_namespace", "source"],
+    "How long the most overdue read has been due, by source: backlog or slots. If it stays above \
+     zero, the budget is too small.",
 );
 
 /// Every metric.
@@ -390,6 +405,7 @@ pub const ALL: &[Spec] = &[
     MAX,
     WAIT_TARGET,
     BACKLOG,
+    BACKLOG_BY_PRIORITY,
     BACKLOG_AGE,
     ADD_RATE,
     DISPATCH_RATE,

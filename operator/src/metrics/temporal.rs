@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
-use taskqueue_temporal::{BudgetReading, Method, Observer, ServerNamespace};
+use taskqueue_temporal::{BudgetReading, Method, Observer, ServerNamespace, Source};
 
 use tracing::debug;
 
@@ -140,16 +140,20 @@ impl<F: Fn() -> Vec<BudgetReading> + Send + Sync> Collector for Budgets<F> {
             gauge.reset();
         }
         for budget in (self.read)() {
-            let labels = [
-                budget.server_namespace.address.as_str(),
-                budget.server_namespace.temporal_namespace.as_str(),
-            ];
-            let rate = number(budget.rate_milli) / 1000.0;
-            self.limit.with_label_values(&labels).set(rate);
-            let tokens = number(budget.tokens);
-            self.available.with_label_values(&labels).set(tokens);
-            let behind = budget.behind.as_secs_f64();
-            self.behind.with_label_values(&labels).set(behind);
+            for source in Source::ALL {
+                let labels = [
+                    budget.server_namespace.address.as_str(),
+                    budget.server_namespace.temporal_namespace.as_str(),
+                    source.as_str(),
+                ];
+                let calls = budget.sources.get(source);
+                let rate = number(calls.rate_milli) / 1000.0;
+                self.limit.with_label_values(&labels).set(rate);
+                let tokens = number(calls.tokens);
+                self.available.with_label_values(&labels).set(tokens);
+                let behind = calls.behind.as_secs_f64();
+                self.behind.with_label_values(&labels).set(behind);
+            }
         }
         let gauges = self.gauges().into_iter();
         gauges.flat_map(Collector::collect).collect()
@@ -158,7 +162,54 @@ impl<F: Fn() -> Vec<BudgetReading> + Send + Sync> Collector for Budgets<F> {
 
 #[cfg(test)]
 mod tests {
+    use taskqueue_temporal::{PerSource, SourceReading};
+
     use super::*;
+
+    #[test]
+    fn each_source_has_its_own_budget() {
+        let registry = Registry::new();
+        let full = SourceReading {
+            tokens: 20,
+            rate_milli: 20_000,
+            behind: Duration::ZERO,
+        };
+        let reading = BudgetReading {
+            server_namespace: ServerNamespace {
+                address: "t:7233".to_owned(),
+                temporal_namespace: "shop".to_owned(),
+            },
+            full_rate_milli: 20_000,
+            sources: PerSource {
+                backlog: full,
+                slots: SourceReading {
+                    tokens: 0,
+                    rate_milli: 2_500,
+                    behind: Duration::from_secs(3),
+                },
+            },
+            queues: 1,
+            busy_queues: 1,
+        };
+        register_budgets(&registry, move || vec![reading.clone()]).unwrap();
+        let text = prometheus::TextEncoder::new()
+            .encode_to_string(&registry.gather())
+            .unwrap();
+        let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let of = |name: &str, source: &str, value: &str| {
+            let labels = r#"temporal_address="t:7233",temporal_namespace="shop""#;
+            format!(r#"taskqueue_operator_temporal_{name}{{source="{source}",{labels}}} {value}"#)
+        };
+        let expected = [
+            of("budget_available_calls", "backlog", "20"),
+            of("budget_available_calls", "slots", "0"),
+            of("budget_calls_per_second", "backlog", "20"),
+            of("budget_calls_per_second", "slots", "2.5"),
+            of("reads_behind_seconds", "backlog", "0"),
+            of("reads_behind_seconds", "slots", "3"),
+        ];
+        assert_eq!(samples, expected);
+    }
 
     #[test]
     fn series_are_removed_when_a_temporal_namespace_is_no_longer_read() {

@@ -1,5 +1,5 @@
-//! The call budget of one Temporal namespace: a token bucket whose rate halves when the server
-//! answers `ResourceExhausted`, and recovers in equal steps over minutes.
+//! A token bucket whose rate halves when the server answers `ResourceExhausted`, and recovers in
+//! equal steps over minutes.
 //!
 //! Pure: the time is passed in, integers only. One token is one call. In any span of `t` seconds at
 //! most `burst + rate * t` calls are let through, whatever the schedule.
@@ -68,15 +68,24 @@ impl Budget {
     /// If there are too few tokens: the milliseconds from `now` until there are enough, provided
     /// nobody else takes any.
     pub fn take(&mut self, calls: u64, now: Millis) -> Result<(), Millis> {
-        self.fill(now);
-        let price = calls.min(self.limits.burst).saturating_mul(CALL);
-        match self.level.checked_sub(price) {
-            Some(rest) => {
-                self.level = rest;
+        match self.wait(calls, now) {
+            0 => {
+                self.level = self.level.saturating_sub(self.price(calls));
                 Ok(())
             }
-            None => Err(price.saturating_sub(self.level).div_ceil(self.rate_milli)),
+            wait => Err(wait),
         }
+    }
+
+    /// The milliseconds from `now` until `calls` can be taken, provided nobody else takes any.
+    pub(crate) fn wait(&mut self, calls: u64, now: Millis) -> Millis {
+        self.fill(now);
+        let short = self.price(calls).saturating_sub(self.level);
+        short.div_ceil(self.rate_milli)
+    }
+
+    fn price(&self, calls: u64) -> u64 {
+        calls.min(self.limits.burst).saturating_mul(CALL)
     }
 
     /// Reacts to `ResourceExhausted`: halves the rate and empties the bucket.
@@ -97,7 +106,7 @@ impl Budget {
     }
 
     /// The current rate: calls per second, in thousandths.
-    pub(crate) fn rate_milli(&self) -> u64 {
+    pub(crate) const fn rate_milli(&self) -> u64 {
         self.rate_milli
     }
 

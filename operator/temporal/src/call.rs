@@ -173,6 +173,8 @@ pub struct Heartbeat {
     pub identity: String,
     /// The name of its host.
     pub host_name: String,
+    /// A key that it shares only with workers of the same process; `None` if its SDK sends none.
+    pub process: Option<String>,
     /// The task queue it polls.
     pub task_queue: String,
     /// The status it reported.

@@ -47,13 +47,14 @@
 //! | `tunnel_fault` | what is wrong if it does not | no |
 //! | `subscription`, `slots` | what callers request and receive; workers joined with pods | no |
 //! | `pool`, `reader` | the tasks that read | through `call` |
-//! | `budget`, `schedule`, `circuit_breaker` | which call may be made when | no |
+//! | `budget`, `call_budget`, `schedule`, `circuit_breaker` | which call may be made when | no |
 //! | `queue`, `credential`, `heartbeats` | what an answer means; when to read next | no |
 //! | `readings`, `clock`, `observer` | the store of readings; the time; the cost of reading | no |
 
 mod backoff;
 mod budget;
 mod call;
+mod call_budget;
 mod certificate;
 mod circuit_breaker;
 mod client;
@@ -81,6 +82,7 @@ pub use call::{
     CallError, CallErrorKind, Described, Heartbeat, ListedWorker, Method, QueueStats, WorkerStatus,
     WorkersPage,
 };
+pub use call_budget::{PerSource, Source};
 pub use certificate::{CertificateUse, Expiry, expiries};
 pub use client::TemporalClient;
 pub use clock::Clock;
@@ -90,7 +92,7 @@ pub use connection::{
     ServerNamespace, Tls,
 };
 pub use fault::Fault;
-pub use observer::{BudgetReading, NoObserver, Observer};
+pub use observer::{BudgetReading, NoObserver, Observer, SourceReading};
 pub use pem::{Block, KeyType, PemError};
 pub use pool::Readers;
 pub use reader::config::ReadersConfig;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::call::Method;
+use crate::call_budget::PerSource;
 use crate::connection::ServerNamespace;
 
 /// Observes every call to Temporal.
@@ -31,18 +32,25 @@ impl Observer for NoObserver {
 pub struct BudgetReading {
     /// The owner of the budget.
     pub server_namespace: ServerNamespace,
-    /// Calls that could be made now without waiting.
-    pub tokens: u64,
-    /// The current rate: calls per second, in thousandths; below `full_rate_milli` after
-    /// `ResourceExhausted`.
-    pub rate_milli: u64,
-    /// The configured rate: calls per second, in thousandths.
+    /// The configured rate of all calls together: calls per second, in thousandths.
     pub full_rate_milli: u64,
-    /// How long the most overdue read has been due. If it stays above zero, the budget is too small
-    /// for the queues.
-    pub behind: Duration,
+    /// What the calls for each source may do.
+    pub sources: PerSource<SourceReading>,
     /// Task queues read in this Temporal namespace.
     pub queues: u64,
     /// How many of them have work.
     pub busy_queues: u64,
+}
+
+/// What the calls for one source may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceReading {
+    /// Calls that could be made now without waiting.
+    pub tokens: u64,
+    /// The current rate: calls per second, in thousandths; below the configured one after
+    /// `ResourceExhausted` for a call of this source.
+    pub rate_milli: u64,
+    /// How long the most overdue read has been due. If it stays above zero, the budget is too small
+    /// for the queues.
+    pub behind: Duration,
 }

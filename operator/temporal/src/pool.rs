@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::budget::{Budget, BudgetLimits};
+use crate::budget::BudgetLimits;
 use crate::call::QueueStats;
+use crate::call_budget::{CallBudget, PerSource};
 use crate::clock::Clock;
 use crate::connection::{ResolvedConnection, ServerNamespace};
-use crate::observer::{BudgetReading, Observer};
+use crate::observer::{BudgetReading, Observer, SourceReading};
 use crate::queue::Subscription;
 use crate::reader::config::ReadersConfig;
 use crate::reader::{Command, Gauges, Handle, Parts, Reader, Registry};
@@ -238,10 +239,12 @@ impl Readers {
             let gauges = *handle.gauges.lock();
             BudgetReading {
                 server_namespace: server_namespace.clone(),
-                tokens: budget.tokens(now),
-                rate_milli: budget.rate_milli(),
                 full_rate_milli: full,
-                behind: Duration::from_millis(gauges.behind),
+                sources: PerSource::from_fn(|source| SourceReading {
+                    tokens: budget.tokens(source, now),
+                    rate_milli: budget.rate_milli(source),
+                    behind: Duration::from_millis(*gauges.behind.get(source)),
+                }),
                 queues: gauges.queues,
                 busy_queues: gauges.busy_queues,
             }
@@ -313,7 +316,7 @@ impl Readers {
     fn start(&self, server_namespace: ServerNamespace) -> Handle {
         let inner = &self.inner;
         let (commands, inbox) = mpsc::unbounded_channel();
-        let budget = Budget::new(self.limits(), inner.clock.now().as_millis());
+        let budget = CallBudget::new(self.limits(), inner.clock.now().as_millis());
         let budget = Arc::new(Mutex::new(budget));
         let gauges = Arc::<Mutex<Gauges>>::default();
         let reader = Reader::new(Parts {

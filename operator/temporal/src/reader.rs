@@ -20,8 +20,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::millis;
-use crate::budget::{Budget, Millis};
+use crate::budget::Millis;
 use crate::call::QueueStats;
+use crate::call_budget::{CallBudget, PerSource, Source, Wait};
 use crate::circuit_breaker::State;
 use crate::clock::Clock;
 use crate::connection::{CredentialId, ResolvedConnection, ServerNamespace};
@@ -57,7 +58,7 @@ pub(crate) enum Command {
 /// Numbers about a reader's work, for metrics.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gauges {
-    pub(crate) behind: Millis,
+    pub(crate) behind: PerSource<Millis>,
     pub(crate) queues: u64,
     pub(crate) busy_queues: u64,
 }
@@ -68,7 +69,7 @@ pub(crate) type Registry = Arc<Mutex<BTreeMap<ServerNamespace, Handle>>>;
 /// A running reader.
 pub(crate) struct Handle {
     pub(crate) commands: UnboundedSender<Command>,
-    pub(crate) budget: Arc<Mutex<Budget>>,
+    pub(crate) budget: Arc<Mutex<CallBudget>>,
     pub(crate) gauges: Arc<Mutex<Gauges>>,
 }
 
@@ -81,7 +82,7 @@ pub(crate) struct Parts {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) readings: Arc<Readings>,
     pub(crate) sequences: Arc<AtomicU64>,
-    pub(crate) budget: Arc<Mutex<Budget>>,
+    pub(crate) budget: Arc<Mutex<CallBudget>>,
     pub(crate) gauges: Arc<Mutex<Gauges>>,
 }
 
@@ -180,9 +181,16 @@ impl Reader {
         let now = self.now();
         let at = now.as_millis();
         self.pace(now);
+        // Sources that may not be read again before a time.
+        let mut short = PerSource::<Option<Millis>>::default();
         loop {
-            let Some(job) = self.schedule.peek(at) else {
-                return self.schedule.next_due();
+            let Self {
+                schedule, lists, ..
+            } = self;
+            let may_run = |job| short.get(source_of(lists, job)).is_none();
+            let waits = [short.backlog, short.slots].into_iter().flatten();
+            let Some(job) = schedule.peek(at, may_run) else {
+                return waits.chain(schedule.next_due()).min();
             };
             let Some(credential_id) = self.credential_id(job) else {
                 self.schedule.remove(job);
@@ -205,8 +213,16 @@ impl Reader {
                 .queues
                 .get(&job)
                 .map_or(1, |(_, queue)| queue.cost(now));
-            if let Err(wait) = self.parts.budget.lock().take(cost, at) {
-                return Some(at.saturating_add(wait));
+            let source = source_of(&self.lists, job);
+            let taken = self.parts.budget.lock().take(source, cost, at);
+            match taken {
+                Ok(()) => {}
+                Err(Wait::Source(wait)) => {
+                    *short.get_mut(source) = Some(at.saturating_add(wait));
+                    continue;
+                }
+                // Nothing overtakes the job that is next: no job starves.
+                Err(Wait::All(wait)) => return waits.chain([at.saturating_add(wait)]).min(),
             }
             if state == State::HalfOpen {
                 credential.breaker.probe();
@@ -278,7 +294,7 @@ impl Reader {
                 quiet_calls = quiet_calls.saturating_add(queue.cost(now));
             }
         }
-        let rate_milli = self.parts.budget.lock().rate_milli();
+        let rate_milli = self.parts.budget.lock().rate_milli(Source::Backlog);
         let left_milli = (rate_milli / 2).saturating_sub(busy_rate_milli);
         self.quiet = match left_milli {
             0 => Millis::MAX,
@@ -286,10 +302,22 @@ impl Reader {
         };
         let queues = self.queues.len() as u64;
         *self.parts.gauges.lock() = Gauges {
-            behind: self.schedule.behind(at),
+            behind: PerSource::from_fn(|source| {
+                let counts = |job| source_of(&self.lists, job) == source;
+                self.schedule.behind(at, counts)
+            }),
             queues,
             busy_queues,
         };
+    }
+}
+
+/// What a job reads.
+fn source_of(lists: &BTreeMap<JobId, CredentialId>, job: JobId) -> Source {
+    if lists.contains_key(&job) {
+        Source::Slots
+    } else {
+        Source::Backlog
     }
 }
 

@@ -90,8 +90,12 @@ impl Schedule {
         Some(job)
     }
 
-    /// The job to run at `now`, if any is due.
-    pub(crate) fn peek(&mut self, now: Millis) -> Option<JobId> {
+    /// The job to run at `now` among those that may run, if any is due.
+    pub(crate) fn peek(
+        &mut self,
+        now: Millis,
+        mut may_run: impl FnMut(JobId) -> bool,
+    ) -> Option<JobId> {
         while let Some(&(due, id)) = self.waiting.first()
             && due <= now
         {
@@ -101,7 +105,8 @@ impl Schedule {
                 self.eligible.insert((job.deadline, id));
             }
         }
-        self.eligible.first().map(|&(_, id)| id)
+        let mut eligible = self.eligible.iter().map(|&(_, id)| id);
+        eligible.find(|id| may_run(*id))
     }
 
     /// Marks the job as running; it is not eligible until it is set again.
@@ -118,11 +123,12 @@ impl Schedule {
         self.waiting.first().map(|&(due, _)| due)
     }
 
-    /// How long the most overdue job has been due.
-    pub(crate) fn behind(&self, now: Millis) -> Millis {
+    /// How long the most overdue of these jobs has been due.
+    pub(crate) fn behind(&self, now: Millis, counts: impl Fn(JobId) -> bool) -> Millis {
         let due = self
             .eligible
             .iter()
+            .filter(|(_, id)| counts(*id))
             .filter_map(|(_, id)| self.jobs.get(id))
             .map(|job| job.due);
         due.min().map_or(0, |due| now.saturating_sub(due))
@@ -135,9 +141,13 @@ mod tests {
 
     use super::*;
 
+    fn peek(schedule: &mut Schedule, now: Millis) -> Option<JobId> {
+        schedule.peek(now, |_| true)
+    }
+
     fn drain(schedule: &mut Schedule, now: Millis) -> Vec<JobId> {
         std::iter::from_fn(|| {
-            let id = schedule.peek(now)?;
+            let id = peek(schedule, now)?;
             schedule.start(id);
             Some(id)
         })
@@ -150,7 +160,7 @@ mod tests {
         schedule.set(1, 10, 100);
         schedule.set(2, 20, 5);
         schedule.set(3, 30, 0);
-        assert_eq!(schedule.peek(9), None);
+        assert_eq!(peek(&mut schedule, 9), None);
         assert_eq!(schedule.next_due(), Some(10));
         assert_eq!(drain(&mut schedule, 20), [2, 1]);
         assert_eq!(drain(&mut schedule, 30), [3]);
@@ -174,11 +184,11 @@ mod tests {
         schedule.start(1);
         schedule.hasten(1, 5);
         schedule.hasten(1, 6);
-        assert_eq!(schedule.peek(6), None);
+        assert_eq!(peek(&mut schedule, 6), None);
         schedule.set(1, 5_000, 0);
         assert_eq!(drain(&mut schedule, 7), [1]);
         schedule.set(1, 5_000, 0);
-        assert_eq!(schedule.peek(8), None);
+        assert_eq!(peek(&mut schedule, 8), None);
     }
 
     #[test]
@@ -187,7 +197,7 @@ mod tests {
         schedule.set(1, 0, 0);
         schedule.remove(1);
         schedule.hasten(1, 0);
-        assert_eq!(schedule.peek(100), None);
+        assert_eq!(peek(&mut schedule, 100), None);
         assert_eq!(schedule.next_due(), None);
     }
 
@@ -196,8 +206,21 @@ mod tests {
         let mut schedule = Schedule::default();
         schedule.set(1, 10, 500);
         schedule.set(2, 40, 0);
-        assert_eq!(schedule.peek(50), Some(2));
-        assert_eq!(schedule.behind(50), 40);
+        assert_eq!(peek(&mut schedule, 50), Some(2));
+        assert_eq!(schedule.behind(50, |_| true), 40);
+        assert_eq!(schedule.behind(50, |id| id == 2), 10);
+    }
+
+    #[test]
+    fn a_job_that_may_not_run_holds_back_no_other() {
+        let mut schedule = Schedule::default();
+        schedule.set(1, 10, 0);
+        schedule.set(2, 20, 0);
+        schedule.set(3, 30, 0);
+        assert_eq!(schedule.peek(50, |id| id != 1), Some(2));
+        assert_eq!(schedule.peek(50, |id| id > 2), Some(3));
+        assert_eq!(schedule.peek(50, |_| false), None);
+        assert_eq!(peek(&mut schedule, 50), Some(1));
     }
 
     proptest! {
@@ -220,7 +243,7 @@ mod tests {
                 if *hint < periods.len() {
                     schedule.hasten(*hint as JobId, now);
                 }
-                if let Some(id) = schedule.peek(now) {
+                if let Some(id) = peek(&mut schedule, now) {
                     schedule.start(id);
                     let index = usize::try_from(id).unwrap();
                     last_run[index] = now;

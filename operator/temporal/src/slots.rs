@@ -100,12 +100,13 @@ fn pod_slots(
         types: PerType::default(),
         elsewhere: None,
     };
-    let mut lingering = Vec::new();
+    let (mut draining, mut replaced) = (Vec::new(), Vec::new());
     for report in &mine {
         joined.reported_at = joined.reported_at.max(report.heartbeat_changed_at);
         match standing(report, &mine, looked_at) {
             Standing::Gone => continue,
-            Standing::Lingers => lingering.push(*report),
+            Standing::Drains => draining.push(*report),
+            Standing::Replaced => replaced.push(*report),
             Standing::Polls => sum_up(&mut joined.types, report, |sum, slots| {
                 sum.map_or(slots, |sum| add(sum, slots))
             }),
@@ -113,7 +114,7 @@ fn pod_slots(
         joined.fresh = true;
         joined.reported_after = oldest(joined.reported_after, report.heartbeat_sent_after);
     }
-    for report in lingering {
+    for report in draining {
         sum_up(&mut joined.types, report, |sum, slots| {
             let slots = without_room(slots);
             sum.map_or(slots, |sum| TypeSlots {
@@ -121,6 +122,28 @@ fn pod_slots(
                 ..add(sum, slots)
             })
         });
+    }
+    for report in replaced {
+        // Its count stays in the sum: if it disappeared and came back, old tasks would look new.
+        sum_up(&mut joined.types, report, |sum, slots| {
+            let sum = sum.unwrap_or(TypeSlots {
+                processed_total: Some(0),
+                ..TypeSlots::default()
+            });
+            TypeSlots {
+                processed_total: add(sum, slots).processed_total,
+                ..sum
+            }
+        });
+        for slots in report.slots.iter().filter_map(|(_, slots)| *slots) {
+            if slots.used > 0 {
+                let slots = TypeSlots {
+                    processed_total: None,
+                    ..without_room(slots)
+                };
+                joined.elsewhere = Some(joined.elsewhere.map_or(slots, |sum| add(sum, slots)));
+            }
+        }
     }
     for report in &others {
         if standing(report, &others, looked_at) == Standing::Gone {
@@ -140,22 +163,26 @@ fn pod_slots(
 enum Standing {
     /// It polls: its used and its free slots count.
     Polls,
-    /// It takes no new tasks, or may be dead: its used slots count, its free slots do not.
-    Lingers,
+    /// It takes no new tasks: its used slots count, its free slots do not.
+    Drains,
+    /// It may be dead: its used slots keep the pod, and count for nothing else.
+    Replaced,
     /// Nothing of it counts.
     Gone,
 }
 
 /// A container that restarts in its pod leaves the entry of its previous worker behind, which looks
-/// alive until it misses heartbeats. Such an entry was sent before the newer worker started; it
-/// counts as gone once it has missed one heartbeat since. All these times are from the clock of one
-/// host.
+/// alive until it misses heartbeats. Such an entry was sent before a newer worker of another
+/// process started; it counts as gone once it has missed one heartbeat since. All these times are
+/// from the clock of one host.
 fn standing(report: &WorkerReport, workers: &[&WorkerReport], looked_at: Time) -> Standing {
     if !report.is_fresh(looked_at) {
         return Standing::Gone;
     }
     let newer = |other: &&&WorkerReport| {
-        other.task_queue == report.task_queue
+        let same_process = other.process.is_some() && other.process == report.process;
+        !same_process
+            && other.task_queue == report.task_queue
             && other
                 .started_at
                 .zip(report.sent_at)
@@ -173,8 +200,8 @@ fn standing(report: &WorkerReport, workers: &[&WorkerReport], looked_at: Time) -
     });
     match (latest, overdue) {
         (Some(latest), Some(overdue)) if latest > overdue => Standing::Gone,
-        (Some(_), _) => Standing::Lingers,
-        (None, _) if report.status == WorkerStatus::ShuttingDown => Standing::Lingers,
+        (_, _) if report.status == WorkerStatus::ShuttingDown => Standing::Drains,
+        (Some(_), _) => Standing::Replaced,
         (None, _) => Standing::Polls,
     }
 }

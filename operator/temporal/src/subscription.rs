@@ -104,6 +104,8 @@ pub struct WorkerReport {
     pub identity: String,
     /// The name of its host: in Kubernetes the pod's name.
     pub host_name: String,
+    /// A key that it shares only with workers of the same process; `None` if its SDK sends none.
+    pub process: Option<String>,
     /// The task queue it polls.
     pub task_queue: String,
     /// The status it reported.

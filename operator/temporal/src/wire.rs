@@ -1,10 +1,11 @@
 //! Converts Temporal's messages to plain data, and gRPC failures to kinds. Pure. A value that a
 //! server leaves out becomes unknown, never zero.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::time::Duration;
 
-use taskqueue_scaling::{PerType, TaskType, TypeSlots};
+use taskqueue_scaling::{PRIORITIES, PerType, TaskType, TypeSlots};
 use temporalio_client::errors::ClientConnectError;
 use temporalio_client::tonic::{Code, Status};
 use temporalio_common::protos::temporal::api::deployment::v1::WorkerDeploymentVersion;
@@ -53,6 +54,7 @@ pub(crate) fn described(answer: &DescribeTaskQueueResponse) -> Result<Described,
     };
     let limit = answer.effective_rate_limit.as_ref();
     Ok(Described {
+        by_priority: by_priority(&answer.stats_by_priority_key),
         effective_limit_milli: limit.map(|limit| thousandths(limit.requests_per_second)),
         pollers: u32::try_from(answer.pollers.len()).ok(),
         routed: routed(answer),
@@ -125,12 +127,26 @@ pub(crate) fn described_past_cache(
     task_types.iter().map(of_type).collect()
 }
 
+/// The waiting tasks by priority key. Keys below 1 do not exist; those beyond the last count as it.
+fn by_priority(stats: &HashMap<i32, TaskQueueStats>) -> [u64; PRIORITIES] {
+    let mut counts = [0; PRIORITIES];
+    for (key, stats) in stats {
+        let index = usize::try_from(key.saturating_sub(1)).unwrap_or_default();
+        let waiting = u64::try_from(stats.approximate_backlog_count).unwrap_or(0);
+        if let Some(count) = counts.get_mut(index.min(PRIORITIES - 1)) {
+            *count = waiting.saturating_add(*count);
+        }
+    }
+    counts
+}
+
 fn statistics(stats: &TaskQueueStats) -> Described {
     let age = stats
         .approximate_backlog_age
         .and_then(|age| Duration::try_from(age).ok());
     Described {
         count: u64::try_from(stats.approximate_backlog_count).unwrap_or(0),
+        by_priority: [0; PRIORITIES],
         age: age.unwrap_or_default(),
         add_rate_milli: thousandths(stats.tasks_add_rate),
         dispatch_rate_milli: thousandths(stats.tasks_dispatch_rate),
@@ -217,8 +233,10 @@ pub(crate) fn heartbeat(info: WorkerInfo) -> Option<Heartbeat> {
         ),
     };
     let elapsed = heartbeat.elapsed_since_last_heartbeat;
+    let status = status(&heartbeat);
+    let host = heartbeat.host_info.unwrap_or_default();
     Some(Heartbeat {
-        status: status(&heartbeat),
+        status,
         sdk: format!("{} {}", heartbeat.sdk_name, heartbeat.sdk_version),
         sent_at: heartbeat
             .heartbeat_time
@@ -230,10 +248,8 @@ pub(crate) fn heartbeat(info: WorkerInfo) -> Option<Heartbeat> {
             .and_then(|elapsed| Duration::try_from(elapsed).ok())
             .filter(|elapsed| !elapsed.is_zero()),
         slots,
-        host_name: heartbeat
-            .host_info
-            .map(|host| host.host_name)
-            .unwrap_or_default(),
+        process: Some(host.worker_grouping_key).filter(|key| !key.is_empty()),
+        host_name: host.host_name,
         instance_key: heartbeat.worker_instance_key,
         identity: heartbeat.worker_identity,
         task_queue: heartbeat.task_queue,
@@ -266,16 +282,22 @@ fn type_slots(
         .iter()
         .flatten()
         .any(|pollers| pollers.current_pollers > 0 || pollers.last_successful_poll_time.is_some());
-    let works = slots.current_used_slots > 0 || slots.total_processed_tasks > 0;
+    let works = slots.current_used_slots > 0 || slots.total_processed_tasks != 0;
     if !(silent || polls || works) {
         return None;
     }
     Some(TypeSlots {
         used: u32::try_from(slots.current_used_slots).ok()?,
         available: free_slots(slots),
-        // The count has 32 bits: on overflow it turns negative and is useless.
-        processed_total: u64::try_from(slots.total_processed_tasks).ok(),
+        processed_total: processed(slots.total_processed_tasks),
     })
+}
+
+/// The tasks that a worker has processed. The count has 32 bits. Go's wraps around, so its bits are
+/// read as unsigned: when they begin at 0 again, this looks like another worker. Core sends the
+/// least number for every count that does not fit.
+fn processed(total: i32) -> Option<u64> {
+    (total != i32::MIN).then(|| u64::from(total.cast_unsigned()))
 }
 
 /// The free slots of a worker whose slot supplier has a bound. The message has -1 for "no bound",

@@ -311,6 +311,7 @@ pub fn heartbeat(key: &str, queue: &str, sent_at: i128, used: u32) -> Heartbeat 
         instance_key: key.to_owned(),
         identity: key.to_owned(),
         host_name: format!("pod-{key}"),
+        process: None,
         task_queue: queue.to_owned(),
         status: WorkerStatus::Running,
         sdk: "temporal-rust 1.1.1".to_owned(),

@@ -79,6 +79,8 @@ pub struct TestFleet {
     pub processed: u64,
     /// How many of the last pods are ready but have no fresh heartbeat.
     pub blind: u32,
+    /// When the pods were last seen to report; `None` = just now.
+    pub reported_at: Option<Time>,
     /// How long the pods took to start, as they show it; `None` = unknown.
     pub start_up: Option<Duration>,
     /// Why the slots are unknown; `None` if they are known.
@@ -104,6 +106,7 @@ impl TestFleet {
             used: Vec::new(),
             processed: 0,
             blind: 0,
+            reported_at: None,
             start_up: None,
             slots_unknown: None,
             source: SlotSource::Heartbeats,
@@ -164,7 +167,8 @@ impl TestFleet {
                 .get(usize::try_from(index).unwrap())
                 .copied()
                 .unwrap_or(0);
-            let mut pod = pod(&format!("pod-{index:02}"), used, self.now);
+            let reported_at = self.reported_at.unwrap_or(self.now);
+            let mut pod = pod(&format!("pod-{index:02}"), used, reported_at);
             if let Some(slots) = &mut pod.types.activity {
                 slots.processed_total = self.counts.then_some(self.processed);
             }

@@ -297,6 +297,8 @@ fn every_metric_about_a_queue_is_on_the_dashboard_of_its_fleet() {
         .filter(|name| *name != "taskqueue_operator_reading_unknown")
         // Its label is the pod's name, for `explain`; the dashboard would have a line for each pod.
         .filter(|name| *name != "taskqueue_operator_held_pod")
+        // Exists only where tasks have priorities; `explain` shows it.
+        .filter(|name| *name != "taskqueue_operator_backlog_tasks_by_priority")
         // Exists only where a fleet sets scaling.metricsPort; an alert watches it.
         .filter(|name| *name != "taskqueue_operator_pod_scrapes_total")
         .collect();

@@ -473,6 +473,7 @@ proptest! {
                 effective_limit_milli: Some(numbers[11]),
                 pollers: Some(small[13]),
                 routed: (turn % 3 > 0).then_some(turn % 3 == 1),
+                ..TypeBacklog::default()
             };
             let mut slots = pod("only", small[14], now);
             slots.types.activity = Some(TypeSlots {

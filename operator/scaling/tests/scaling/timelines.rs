@@ -11,6 +11,25 @@ fn idle() -> TypeBacklog {
     TypeBacklog::default()
 }
 
+/// As many tasks arrive as are dispatched.
+fn rate(milli: u64) -> TypeBacklog {
+    TypeBacklog {
+        add_rate_milli: milli,
+        dispatch_rate_milli: milli,
+        ..idle()
+    }
+}
+
+/// Four pods that execute the 28 tasks of 1 s that arrive per second.
+fn busy_fleet() -> TestFleet {
+    let mut fleet = TestFleet::settled(policy(), 4, SECOND);
+    fleet.used = vec![7; 4];
+    for _ in 0..8 {
+        drop(fleet.reads_next(rate(28_000)));
+    }
+    fleet
+}
+
 /// The seconds from the start to each change, with the new number and the reason.
 fn changes(
     fleet: &mut TestFleet,
@@ -44,6 +63,68 @@ fn zero_follows_only_after_the_whole_cooldown_and_a_heartbeat_after_the_last_tas
     // reading.
     let seen = changes(&mut fleet, 20, |fleet| fleet.reads(idle()));
     assert_eq!(seen, vec![(60, 1, "CoolingDown"), (65, 0, "NoDemand")]);
+}
+
+#[test]
+fn the_last_pod_goes_right_after_a_heartbeat() {
+    // Its worker sends one every 60 s, 40 s after each minute. The cooldown ends at 60 s.
+    let mut fleet = TestFleet::settled(policy(), 1, SECOND);
+    let start = fleet.now;
+    let seen = changes(&mut fleet, 40, |fleet| {
+        let beats = (fleet.now.since(start).as_secs() + 20) / 60;
+        let last = start.plus(Duration::from_secs(60 * beats));
+        fleet.reported_at = Some(last.minus(Duration::from_secs(20)));
+        fleet.reads(idle())
+    });
+    assert_eq!(seen, vec![(100, 0, "NoDemand")]);
+}
+
+#[test]
+fn a_failed_read_now_and_then_neither_keeps_the_last_replica_nor_hides_the_arrivals() {
+    // Every fourth read fails.
+    let mut fleet = TestFleet::settled(policy(), 1, SECOND);
+    let mut turn = 0;
+    let seen = changes(&mut fleet, 20, |fleet| {
+        turn += 1;
+        if turn % 4 == 0 {
+            fleet.fails()
+        } else {
+            fleet.reads(idle())
+        }
+    });
+    assert_eq!(seen, vec![(65, 0, "NoDemand")]);
+    let mut fleet = busy_fleet();
+    for turn in 1..=20 {
+        if turn % 4 == 0 {
+            fleet.wait(5);
+            drop(fleet.fails());
+        } else {
+            let decision = fleet.reads_next(rate(28_000));
+            assert!(decision.inputs.rates_trusted, "read {turn}");
+        }
+    }
+}
+
+#[test]
+fn a_slot_in_use_at_a_failed_read_restarts_the_cooldown() {
+    let mut fleet = TestFleet::settled(policy(), 1, SECOND);
+    changes(&mut fleet, 8, |fleet| fleet.reads(idle()));
+    fleet.wait(5);
+    fleet.used = vec![1];
+    drop(fleet.fails());
+    fleet.used = Vec::new();
+    let seen = changes(&mut fleet, 20, |fleet| fleet.reads(idle()));
+    assert_eq!(seen, vec![(65, 0, "NoDemand")]);
+}
+
+#[test]
+fn failed_reads_for_longer_than_a_rate_covers_restart_the_cooldown() {
+    let mut fleet = TestFleet::settled(policy(), 1, SECOND);
+    changes(&mut fleet, 8, |fleet| fleet.reads(idle()));
+    fleet.wait(21);
+    drop(fleet.fails());
+    let seen = changes(&mut fleet, 20, |fleet| fleet.reads(idle()));
+    assert_eq!(seen, vec![(65, 0, "NoDemand")]);
 }
 
 #[test]
@@ -294,6 +375,21 @@ fn workers_that_never_send_heartbeats_shrink_by_stabilization_but_not_to_zero() 
 }
 
 #[test]
+fn a_release_that_stops_sending_heartbeats_holds_the_fleet_for_ten_minutes() {
+    let mut fleet = TestFleet::settled(policy(), 10, SECOND);
+    fleet.slots_unknown = Some(UnknownReason::NoHeartbeats);
+    let seen = changes(&mut fleet, 240, |fleet| fleet.reads(idle()));
+    assert_eq!(seen, vec![(605, 1, "SlotsUnknown")]);
+    // A heartbeat, and all is known again.
+    fleet.slots_unknown = None;
+    fleet.used = vec![10];
+    drop(fleet.reads_next(idle()));
+    fleet.slots_unknown = Some(UnknownReason::NoHeartbeats);
+    let seen = changes(&mut fleet, 110, |fleet| fleet.reads(idle()));
+    assert_eq!(seen, Vec::new());
+}
+
+#[test]
 fn a_pod_that_was_ready_and_sends_no_heartbeat_may_be_working() {
     let after_a_while = |phase| {
         let mut fleet = TestFleet::settled(policy(), 1, SECOND);
@@ -398,6 +494,24 @@ fn a_temporary_failure_of_the_worker_list_lets_a_fleet_grow_but_not_shrink() {
     let shrink = changes(&mut fleet, 60, |fleet| fleet.reads(idle()));
     let grow = changes(&mut fleet, 1, |fleet| fleet.reads(waiting(400)));
     assert_eq!((shrink, grow), (Vec::new(), vec![(5, 11, "Drain")]));
+}
+
+#[test]
+fn rates_after_a_failed_read_count_only_if_the_tasks_account_for_them() {
+    let trusted_after = |failures, milli| {
+        let mut fleet = busy_fleet();
+        for _ in 0..failures {
+            fleet.wait(5);
+            drop(fleet.fails());
+        }
+        fleet.reads_next(rate(milli)).inputs.rates_trusted
+    };
+    // A server that has restarted divides the few tasks since by a fraction of a second.
+    assert_eq!(
+        [(1, 28_000), (1, 300_000), (2, 28_000)]
+            .map(|(failures, milli)| trusted_after(failures, milli)),
+        [true, false, false]
+    );
 }
 
 #[test]

@@ -254,8 +254,7 @@ impl Memory {
             dispatch_rate_milli: statistics.dispatch_rate_milli,
             rate_limited: statistics.rate_limited,
             effective_limit_milli: statistics.limit_milli,
-            pollers: None,
-            routed: None,
+            ..TypeBacklog::default()
         };
         let types = PerType {
             activity: Some(activity),

@@ -193,6 +193,30 @@ fn the_waiting_tasks_are_counted_in_the_singular_and_the_plural() {
 }
 
 #[test]
+fn the_waiting_tasks_are_told_by_priority_if_not_all_have_the_default_one() {
+    let text = |by_priority: &[(&str, f64)]| {
+        let mut explanation = full("payments");
+        let figures = explanation.queue.figures.as_mut().unwrap();
+        let by_priority = by_priority.iter().copied();
+        figures.backlog_tasks_by_priority = by_priority
+            .map(|(key, tasks)| (key.to_owned(), tasks))
+            .collect();
+        let text = explanation.render(now());
+        let mut lines = text.lines().map(str::trim);
+        lines
+            .find(|line| line.starts_with("of these"))
+            .map(str::to_owned)
+    };
+    assert_eq!(text(&[]), None);
+    assert_eq!(
+        text(&[("1", 20.0), ("2", 0.0), ("5", 4_900.0)]).as_deref(),
+        Some(
+            "of these      20 of priority 1, 4900 of priority 5 (1 is the highest); all count alike"
+        )
+    );
+}
+
+#[test]
 fn lines_are_wrapped_at_the_width_of_a_terminal() {
     let wide: Vec<String> = full("payments")
         .render(now())

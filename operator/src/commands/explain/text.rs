@@ -125,6 +125,20 @@ fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
             .backlog_tasks
             .map(|tasks| backlog(tasks, figures.oldest_wait_seconds, &target)),
     );
+    let waiting = figures.backlog_tasks_by_priority.iter();
+    let waiting: Vec<String> = waiting
+        .filter(|(_, tasks)| **tasks > 0.0)
+        .map(|(key, tasks)| format!("{tasks} of priority {key}"))
+        .collect();
+    if !waiting.is_empty() {
+        add(
+            "of these",
+            Some(format!(
+                "{} (1 is the highest); all count alike",
+                waiting.join(", ")
+            )),
+        );
+    }
     let rates = figures
         .arrivals_per_second
         .zip(figures.dispatches_per_second);

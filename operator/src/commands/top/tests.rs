@@ -162,6 +162,31 @@ fn the_metrics_are_parsed_and_summed_over_the_task_types() {
 }
 
 #[test]
+fn priorities_are_summed_over_the_task_types() {
+    let labels = r#"namespace="shop",name="orders",queue="all",task_queue="all""#;
+    let sample = |task_type: &str, priority: u8, tasks: u32| {
+        format!(
+            "taskqueue_operator_backlog_tasks_by_priority{{{labels},\
+             task_type=\"{task_type}\",priority=\"{priority}\"}} {tasks}\n"
+        )
+    };
+    let text = [
+        "taskqueue_operator_leader 1\n".to_owned(),
+        sample("activity", 1, 20),
+        sample("activity", 5, 4_000),
+        sample("workflow", 5, 900),
+    ]
+    .concat();
+    let queues = parse(&text).unwrap().queues;
+    let by_priority: Vec<_> = queues
+        .into_values()
+        .map(|figures| figures.backlog_tasks_by_priority)
+        .collect();
+    let expected = [("1".to_owned(), 20.0), ("5".to_owned(), 4_900.0)];
+    assert_eq!(by_priority, [expected.into()]);
+}
+
+#[test]
 fn text_that_is_not_the_operators_metrics_is_refused() {
     assert_eq!(parse("up 1\n"), Err(Unreadable::NotOurs));
     let broken = "taskqueue_operator_leader 1\n<html>nothing</html>\n";

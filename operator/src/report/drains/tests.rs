@@ -269,6 +269,7 @@ fn heard(pod: Draining, status: WorkerStatus, sent_after: u64, taken: u64) -> Ob
         instance_key: "slow".to_owned(),
         identity: String::new(),
         host_name: "slow".to_owned(),
+        process: None,
         task_queue: "a".to_owned(),
         status,
         sdk: String::new(),

@@ -7,6 +7,7 @@ use taskqueue_scaling::Time;
 use crate::backoff::millis;
 use crate::budget::Millis;
 use crate::call::{CallError, CallErrorKind};
+use crate::call_budget::Source;
 use crate::circuit_breaker::{Change, concerns_everybody};
 use crate::connection::CredentialId;
 use crate::credential::Credential;
@@ -49,7 +50,7 @@ impl Reader {
             .iter()
             .any(|error| error.kind == CallErrorKind::Throttled)
         {
-            self.parts.budget.lock().halve(at);
+            self.parts.budget.lock().halve(done.outcome.source(), at);
         }
         // One answer shows that the connection works, even if the other types failed.
         let lost = errors.iter().find(|error| concerns_everybody(error));
@@ -206,7 +207,7 @@ impl Reader {
         } else {
             config.idle_workers_interval
         };
-        let rate = self.parts.budget.lock().rate_milli();
+        let rate = self.parts.budget.lock().rate_milli(Source::Slots);
         let pause = credential.pause(millis(interval), rate, jitter(job, now.as_millis()));
         self.schedule.set(
             job,

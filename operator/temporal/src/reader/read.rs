@@ -9,6 +9,7 @@ use futures::future::{BoxFuture, join_all};
 use taskqueue_scaling::TaskType;
 
 use crate::call::{CallError, Heartbeat, Method, QueueStats, WorkersPage};
+use crate::call_budget::Source;
 use crate::clock::Clock;
 use crate::connection::{ResolvedConnection, ServerNamespace};
 use crate::observer::Observer;
@@ -36,6 +37,14 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// What was read.
+    pub(crate) const fn source(&self) -> Source {
+        match self {
+            Self::Queue { .. } => Source::Backlog,
+            Self::Page(_) | Self::Worker(_) => Source::Slots,
+        }
+    }
+
     pub(crate) fn errors(&self) -> Vec<CallError> {
         match self {
             Self::Queue { answers, .. } => answers

@@ -12,6 +12,7 @@ fn worker(host: &str, used: u32, available: Option<u32>) -> WorkerReport {
         instance_key: format!("{host}-{used}"),
         identity: host.to_owned(),
         host_name: host.to_owned(),
+        process: None,
         task_queue: "orders".to_owned(),
         status: WorkerStatus::Running,
         sdk: "temporal-rust 1".to_owned(),
@@ -320,17 +321,40 @@ fn slots_of(workers: Vec<WorkerReport>) -> Option<TypeSlots> {
 
 #[test]
 fn a_container_that_restarts_in_place_counts_as_one_worker() {
-    let dead = lives(0, 100, 3);
-    // Just started: the old entry may still be a worker that is being replaced, so its tasks count,
-    // but the pod does not have twenty slots.
+    let full = lives(0, 100, 10);
+    // The new worker is full again. The old entry may still be a worker that is being replaced, so
+    // its tasks keep the pod, but they are no demand, and the pod does not have twenty slots.
     assert_eq!(
-        slots_of(vec![dead.clone(), lives(101, 101, 0)]),
-        activity(3, Some(10), 20)
+        join(vec![full.clone(), lives(101, 101, 10)], &[pod("a")]),
+        known(vec![PodSlots {
+            elsewhere: Some(TypeSlots {
+                used: 10,
+                ..TypeSlots::default()
+            }),
+            ..joined("a", true, activity(10, Some(0), 20))
+        }])
     );
     // The old worker has missed a heartbeat since.
     assert_eq!(
-        slots_of(vec![dead, lives(101, 111, 2)]),
-        activity(2, Some(8), 10)
+        join(vec![full, lives(101, 111, 2)], &[pod("a")]),
+        known(vec![joined("a", true, activity(2, Some(8), 10))])
+    );
+}
+
+#[test]
+fn two_workers_of_one_process_are_both_alive_however_far_apart_they_started() {
+    let of = |process: &str, report: WorkerReport| WorkerReport {
+        process: Some(process.to_owned()),
+        ..report
+    };
+    // The second worker started after the first one's last heartbeat.
+    assert_eq!(
+        slots_of(vec![of("x", lives(0, 100, 3)), of("x", lives(101, 101, 2))]),
+        activity(5, Some(15), 20)
+    );
+    assert_eq!(
+        slots_of(vec![of("x", lives(0, 100, 3)), of("y", lives(101, 101, 2))]),
+        activity(2, Some(8), 20)
     );
 }
 

@@ -2,7 +2,7 @@
 
 use temporalio_common::protos::temporal::api::deployment::v1::WorkerDeploymentOptions;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueueVersioningInfo;
-use temporalio_common::protos::temporal::api::worker::v1::WorkerListInfo;
+use temporalio_common::protos::temporal::api::worker::v1::{WorkerHostInfo, WorkerListInfo};
 use temporalio_common::protos::temporal::api::workflowservice::v1::describe_task_queue_response;
 
 use super::*;
@@ -23,7 +23,13 @@ fn statistics_are_converted_to_integers() {
         tasks_dispatch_rate: 0.0004,
         rate_limiting_active: true,
     };
+    let waiting = |approximate_backlog_count| TaskQueueStats {
+        approximate_backlog_count,
+        ..TaskQueueStats::default()
+    };
     let described = described(&DescribeTaskQueueResponse {
+        // A server may have more priorities than five.
+        stats_by_priority_key: [(1, waiting(3)), (5, waiting(2)), (8, waiting(7))].into(),
         effective_rate_limit: Some(describe_task_queue_response::EffectiveRateLimit {
             requests_per_second: 5.0,
             ..describe_task_queue_response::EffectiveRateLimit::default()
@@ -34,6 +40,7 @@ fn statistics_are_converted_to_integers() {
         described,
         Ok(Described {
             count: 12,
+            by_priority: [3, 0, 0, 0, 9],
             age: Duration::from_millis(1_500),
             add_rate_milli: 2_500,
             dispatch_rate_milli: 0,
@@ -169,7 +176,18 @@ fn a_task_type_counts_if_the_worker_polls_it_or_works_on_it() {
         (slots(0, 100, 7), pollers(0), known(0, Some(100), 7)),
         (slots(1, -1, 0), pollers(1), known(1, None, 0)),
         (slots(0, 5, 0), None, known(0, Some(5), 0)),
-        // A count that overflowed is unknown.
+        // Go's count wraps around.
+        (
+            slots(1, 5, i32::MIN + 1),
+            pollers(1),
+            known(1, Some(5), (1 << 31) + 1),
+        ),
+        (
+            slots(0, 5, -1),
+            pollers(0),
+            known(0, Some(5), (1 << 32) - 1),
+        ),
+        // Core's count, or a number of slots, that does not fit is unknown.
         (slots(-1, 5, 0), pollers(1), None),
         (
             slots(0, 5, i32::MIN),
@@ -310,15 +328,20 @@ fn a_failure_with_a_cause_is_a_failure_of_the_connection() {
 }
 
 #[test]
-fn the_timestamp_and_the_interval_of_a_heartbeat_are_separate() {
+fn a_heartbeat_has_its_timestamp_its_interval_and_its_process() {
     let mut with_times = info("a");
     if let Some(heartbeat) = &mut with_times.worker_heartbeat {
         heartbeat.heartbeat_time =
             Some((std::time::SystemTime::UNIX_EPOCH + Duration::from_millis(1_500)).into());
         heartbeat.elapsed_since_last_heartbeat = Duration::from_secs(5).try_into().ok();
+        heartbeat.host_info = Some(WorkerHostInfo {
+            worker_grouping_key: "one of a process".to_owned(),
+            ..WorkerHostInfo::default()
+        });
     }
     let heartbeat = heartbeat(with_times).unwrap();
     assert_eq!(heartbeat.sent_at, Some(1_500_000_000));
     assert_eq!(heartbeat.elapsed, Some(Duration::from_secs(5)));
+    assert_eq!(heartbeat.process.as_deref(), Some("one of a process"));
     assert_eq!(super::heartbeat(WorkerInfo::default()), None);
 }

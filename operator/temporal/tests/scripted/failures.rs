@@ -206,18 +206,73 @@ async fn a_namespace_that_hangs_does_not_delay_another() {
     assert_eq!(server_namespaces, ["fast:7233/b", "slow:7233/a"]);
 }
 
+/// The current rates of the statistics and of the worker list.
+fn rates(readers: &Readers) -> [u64; 2] {
+    let budget = readers.budgets().remove(0);
+    Source::ALL.map(|source| budget.sources.get(source).rate_milli)
+}
+
 #[tokio::test(start_paused = true)]
 async fn resource_exhausted_halves_the_rate_and_it_recovers_over_minutes() {
     let (fake, readers) = readers();
     fake.backlog("orders", 1);
     fake.script(|script| script.first.push_back(Err(CallErrorKind::Throttled)));
     readers.watch(&owner("a"), &connection(), &[watch("orders")]);
-    let rate = |readers: &Readers| readers.budgets()[0].rate_milli;
     until(&readers, 1.0).await;
-    assert_eq!(rate(&readers), 10_000);
+    assert_eq!(rates(&readers), [10_000, 20_000]);
     until(&readers, 90.5).await;
-    assert_eq!(rate(&readers), 16_000);
+    assert_eq!(rates(&readers), [16_000, 20_000]);
     until(&readers, 151.0).await;
-    assert_eq!(rate(&readers), 20_000);
+    assert_eq!(rates(&readers), [20_000, 20_000]);
     assert_eq!(readers.budgets()[0].full_rate_milli, 20_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_list_that_is_refused_for_long_delays_no_statistics() {
+    // The interface of Temporal uses up the limit that it shares with the list.
+    let (fake, readers) = readers();
+    fake.script(|script| script.pages = vec![Err(CallErrorKind::Throttled)]);
+    let queues: Vec<_> = (0..30)
+        .map(|index| with_replicas(&format!("q{index:02}")))
+        .collect();
+    readers.watch(&owner("a"), &connection(), &queues);
+    let mut refused_rates = Vec::new();
+    for turn in 1..=10 {
+        until(&readers, f64::from(turn) * 60.0).await;
+        refused_rates.push(rates(&readers));
+    }
+    assert!(
+        refused_rates.iter().all(|[backlog, _]| *backlog == 20_000),
+        "{refused_rates:?}"
+    );
+    for index in 0..30 {
+        let times = fake.times(&format!("describe q{index:02}"));
+        let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
+        let longest = gaps.fold(0.0, f64::max);
+        assert!(longest < 7.0, "q{index:02} was not read for {longest} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn statistics_that_are_refused_for_long_delay_no_worker_list() {
+    let (fake, readers) = readers();
+    fake.script(|script| script.pages = vec![page(vec![heartbeat("w", "q00", 1, 0)])]);
+    let queues: Vec<_> = (0..30)
+        .map(|index| with_replicas(&format!("q{index:02}")))
+        .collect();
+    for index in 0..30 {
+        fake.fails(&format!("q{index:02}"), CallErrorKind::Throttled);
+    }
+    readers.watch(&owner("a"), &connection(), &queues);
+    until(&readers, 300.0).await;
+    assert_eq!(rates(&readers), [100, 20_000]);
+    let lists = fake.times("list");
+    let gaps = lists.windows(2).map(|pair| pair[1] - pair[0]);
+    let longest = gaps.fold(0.0, f64::max);
+    assert!(longest < 6.0, "no list was read for {longest} s");
+    let behind = readers.budgets().remove(0).sources;
+    assert!(
+        behind.backlog.behind > Duration::from_secs(5) && behind.slots.behind.is_zero(),
+        "{behind:?}"
+    );
 }

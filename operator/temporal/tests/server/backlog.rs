@@ -6,7 +6,7 @@ use taskqueue_temporal::*;
 use taskqueue_testkit::scripted::{owner, watch};
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::tonic::IntoRequest;
-use temporalio_common::protos::temporal::api::common::v1::{ActivityType, WorkflowType};
+use temporalio_common::protos::temporal::api::common::v1::{ActivityType, Priority, WorkflowType};
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflowservice::v1::{
     StartActivityExecutionRequest, StartWorkflowExecutionRequest,
@@ -31,11 +31,25 @@ fn task_queue(name: &str) -> Option<TaskQueue> {
 }
 
 async fn start_activities(client: &mut Box<dyn WorkflowService>, queue: &str, count: usize) {
+    start_activities_of(client, queue, count, 0).await;
+}
+
+/// The same with a priority key; 0 is the default one.
+async fn start_activities_of(
+    client: &mut Box<dyn WorkflowService>,
+    queue: &str,
+    count: usize,
+    priority_key: i32,
+) {
     for index in 0..count {
         let request = StartActivityExecutionRequest {
             namespace: "default".to_owned(),
-            request_id: format!("{queue}-{index}"),
-            activity_id: format!("{queue}-{index}"),
+            request_id: format!("{queue}-{priority_key}-{index}"),
+            activity_id: format!("{queue}-{priority_key}-{index}"),
+            priority: Some(Priority {
+                priority_key,
+                ..Priority::default()
+            }),
             activity_type: Some(ActivityType {
                 name: "nothing".to_owned(),
             }),
@@ -108,6 +122,22 @@ async fn a_backlog_is_read_exactly_and_per_type() {
         counts(&readers.reading(&owner("fleet"), "nobody-knows")),
         Some([0, 0, 0])
     );
+    readers.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_tasks_are_read_by_priority() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for (priority_key, count) in [(1, 3), (0, 5), (5, 9)] {
+        start_activities_of(&mut client, "orders", count, priority_key).await;
+    }
+    let readers = watching(&server.connection("default"), &[watch("orders")]);
+    reading(&readers, "orders", "17 tasks", |reading| {
+        let activity = reading.backlog.known()?.types.activity?;
+        (activity.by_priority == [3, 0, 5, 0, 9] && activity.count == 17).then_some(())
+    })
+    .await;
     readers.shutdown().await;
 }
 

@@ -193,9 +193,9 @@ fn the_event_of_a_reached_maximum_has_the_demand_and_the_condition_no_fluctuatin
     assert_eq!(
         notes,
         [format!(
-            "queue a: 1160 replicas are wanted and 5 are set: 100000 activity tasks wait; a task \
-             is assumed to take 5s; 1160 replicas of 100 slots clear them within the 5s target; \
-             replicas.max allows 5 of 1160; {lift}"
+            "queue a: 1000 replicas are wanted and 5 are set: 100000 activity tasks wait; a task \
+             is assumed to take 5s; 1000 replicas of 100 slots clear them within the 5s target; \
+             replicas.max allows 5 of 1000; {lift}"
         )]
     );
 }

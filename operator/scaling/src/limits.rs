@@ -322,7 +322,7 @@ pub(crate) fn proven_idle(context: &Context<'_>) -> bool {
             // A task that passes by the queue, an eager or a sticky one, shows in a heartbeat only.
             // So the last pod goes right after one, and not up to a minute later.
             let pace = context.history.pace(context.policy);
-            let just_heard = context.facts.silence <= pace.saturating_mul(3) / 2;
+            let just_heard = context.facts.silence.saturating_mul(2) <= pace.saturating_mul(3);
             context
                 .facts
                 .oldest_report

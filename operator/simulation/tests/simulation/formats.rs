@@ -309,7 +309,8 @@ fn a_window_is_taken_out_of_the_trace() {
 
 #[test]
 fn a_sample_has_its_share_of_the_tasks_and_is_the_same_in_each_run() {
-    let rows: String = (0..100_000).map(|at| format!("{at},1\n")).collect();
+    let rows: Vec<String> = (0..100_000).map(|at| format!("{at},1")).collect();
+    let rows = rows.join("\n");
     let sampled = |text: &str, sample: u32, options: ReadOptions| {
         let options = ReadOptions { sample, ..options };
         read(text, options).unwrap()

@@ -125,19 +125,8 @@ fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
             .backlog_tasks
             .map(|tasks| backlog(tasks, figures.oldest_wait_seconds, &target)),
     );
-    let waiting = figures.backlog_tasks_by_priority.iter();
-    let waiting: Vec<String> = waiting
-        .filter(|(_, tasks)| **tasks > 0.0)
-        .map(|(key, tasks)| format!("{tasks} of priority {key}"))
-        .collect();
-    if !waiting.is_empty() {
-        add(
-            "of these",
-            Some(format!(
-                "{} (1 is the highest); all count alike",
-                waiting.join(", ")
-            )),
-        );
+    if let Some(waiting) = waiting_by_priority(figures) {
+        add("of these", Some(waiting));
     }
     let rates = figures
         .arrivals_per_second
@@ -213,6 +202,17 @@ fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
         );
     }
     lines
+}
+
+/// How many tasks of each priority wait; `None` if the server tells no priority.
+fn waiting_by_priority(figures: &Figures) -> Option<String> {
+    let waiting = figures.backlog_tasks_by_priority.iter();
+    let waiting: Vec<String> = waiting
+        .filter(|(_, tasks)| **tasks > 0.0)
+        .map(|(key, tasks)| format!("{tasks} of priority {key}"))
+        .collect();
+    let waiting = (!waiting.is_empty()).then(|| waiting.join(", "))?;
+    Some(format!("{waiting} (1 is the highest); all count alike"))
 }
 
 /// How many tasks wait, and since when the oldest has.

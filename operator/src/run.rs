@@ -219,3 +219,6 @@ fn shared(
         requeue,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,6 +51,41 @@ fn a_scale_up_is_remembered_although_the_template_was_rejected() {
 }
 
 #[test]
+fn a_decision_about_a_deployment_that_was_out_of_sight_is_not_remembered_as_carried_out() {
+    let fleet = testing::fleet(&json!([{"name": "a", "replicas": {"max": 9}}]));
+    let object = taskqueue_api::render(&fleet, &fleet.queues[0], &testing::usable(&fleet).spec);
+    let found = Written::after_apply(&existing(&fleet, 5, "9"), &object);
+    let now = Moment {
+        monotonic: NOW,
+        wall: Timestamp::UNIX_EPOCH,
+    };
+    // Whether this process wrote it before or has just started.
+    for known in [true, false] {
+        let mut state = FleetState::default();
+        let left = known.then(|| Written::after_apply(&existing(&fleet, 5, "7"), &object));
+        state.queue(QueueKey::unversioned("a")).written = left;
+        let mut pass = |replicas: Option<i32>| {
+            let mut queue = unseen();
+            queue.existing = replicas.map(|replicas| Arc::new(existing(&fleet, replicas, "9")));
+            // Between two bursts.
+            queue.reading.backlog = backlog(1, NOW);
+            let observed = observed(&fleet, queue);
+            readings(&fleet, &observed, &mut state, NOW);
+            let plan = planner::plan(&fleet, &observed, &state, NOW);
+            let mut applied = Applied::default();
+            // The writer finds it: it existed all the time.
+            let done = applied.queues.entry("a".to_owned()).or_default();
+            done.written = Some(found.clone());
+            writes(&mut state, &fleet, &plan, &mut applied, now);
+            let decision = plan.queues[0].decision.as_ref().unwrap();
+            (decision.previous, decision.desired, decision.act)
+        };
+        pass(None);
+        assert_eq!(pass(Some(5)), (5, 5, false), "known: {known}");
+    }
+}
+
+#[test]
 fn replicas_that_somebody_else_sets_count_as_ours_if_they_are_wanted() {
     let fleet = testing::fleet(&json!([{"name": "a", "replicas": {"min": 3, "max": 3}}]));
     let object = taskqueue_api::render(&fleet, &fleet.queues[0], &testing::usable(&fleet).spec);

@@ -204,6 +204,15 @@ fn object() -> Value {
     serde_json::to_value(resource(&queues)).unwrap()
 }
 
+/// A fleet that is unrelated to the one under test.
+fn bystander() -> Value {
+    let mut other = object();
+    other["metadata"]["name"] = json!("mails");
+    other["metadata"]["uid"] = json!("another-uid");
+    other["spec"]["queues"][0]["taskQueue"] = json!("mails");
+    other
+}
+
 fn empty_cluster(request: &ApiRequest) -> (u16, Value) {
     if request.line.starts_with("GET") {
         return (404, failure(404, "NotFound", "not found"));

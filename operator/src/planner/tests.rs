@@ -21,6 +21,7 @@ use crate::owned::{CREATING, REPLICAS_MANAGER};
 use crate::plan::ApplyPrecondition;
 use crate::testing::{NOW, backlog, existing, fleet, observed, simple, unseen, usable};
 
+mod renderings;
 mod shrinking;
 
 fn rendered(fleet: &Fleet) -> Deployment {
@@ -328,33 +329,6 @@ fn an_idle_queue_is_requeued_late_and_a_busy_one_soon() {
             "{replicas} {waiting:?}: {soon:?}"
         );
     }
-}
-
-#[test]
-fn a_template_is_rendered_once_and_a_deployment_is_hashed_once_per_version() {
-    let fleet = simple();
-    let mut state = left(&fleet, 1, "9");
-    let first = observed(&fleet, seen(&fleet, 1, "9"));
-    carry_over::renderings(&fleet, &first, &mut state);
-    let key = QueueKey::unversioned("a");
-    let object = |state: &FleetState| {
-        let rendered = state.queues[&key].rendered.as_ref().unwrap();
-        Arc::clone(&rendered.object)
-    };
-    let before = object(&state);
-    carry_over::renderings(&fleet, &observed(&fleet, seen(&fleet, 3, "10")), &mut state);
-    assert!(Arc::ptr_eq(&before, &object(&state)));
-    // The cached rendering equals a fresh one.
-    let queue = &fleet.queues[0];
-    let kept = desired::desired(&fleet, queue, &first, &state, NOW);
-    let fresh = desired::desired(&fleet, queue, &first, &left(&fleet, 1, "9"), NOW);
-    assert_eq!(kept, fresh);
-    let changed = Fleet {
-        generation: fleet.generation + 1,
-        ..fleet.clone()
-    };
-    carry_over::renderings(&changed, &first, &mut state);
-    assert!(!Arc::ptr_eq(&before, &object(&state)));
 }
 
 #[test]

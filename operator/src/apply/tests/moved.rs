@@ -138,3 +138,48 @@ async fn a_template_is_written_only_over_the_one_that_it_was_decided_on() {
         assert_eq!(writes, if written { 2 } else { 1 }, "{what}");
     }
 }
+
+#[tokio::test]
+async fn a_creation_is_finished_with_the_replicas_that_the_server_holds() {
+    // The cache shows 2 replicas. Somebody has set 9 by the time of the apply, and 7 right after.
+    let mut present = existing(&simple(), 7, "101");
+    let annotations = present.metadata.annotations.as_mut().unwrap();
+    annotations.insert(CREATING.to_owned(), "true".to_owned());
+    let present = serde_json::to_value(present).unwrap();
+    let (client, log) = api(move |request| {
+        if request.line.starts_with("GET") {
+            return (200, present.clone());
+        }
+        let mut body = accepted(request);
+        if request.body["spec"].get("template").is_some() {
+            body["metadata"]["annotations"][CREATING] = json!("true");
+            body["spec"]["replicas"] = json!(9);
+        } else if request.body["metadata"]["resourceVersion"] != "101" {
+            let why = "the object has been modified";
+            return (409, failure(409, "Conflict", why));
+        }
+        (200, body)
+    });
+    let mut step = apply_step();
+    if let Step::Apply {
+        finish_creation, ..
+    } = &mut step
+    {
+        *finish_creation = Some(2);
+    }
+    let applied = writer(client).apply(&plan(vec![queue(step)])).await;
+    assert!(applied.queues["a"].error.is_none(), "{applied:?}");
+    let finished: Vec<(Value, Value)> = log
+        .take()
+        .into_iter()
+        .filter(|request| request.line.starts_with("PATCH"))
+        .skip(1)
+        .map(|request| {
+            let version = request.body["metadata"]["resourceVersion"].clone();
+            (version, request.body["spec"].clone())
+        })
+        .collect();
+    let expected = [("100", 9), ("101", 7)]
+        .map(|(version, replicas)| (json!(version), json!({"replicas": replicas})));
+    assert_eq!(finished, expected);
+}

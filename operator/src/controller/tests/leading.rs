@@ -5,7 +5,6 @@ use futures::poll;
 use super::*;
 use crate::caches::WatchAccess;
 use crate::controller::context::SETTLING;
-use crate::controller::errors::caught;
 use crate::testing::slow_api;
 
 fn arc(object: &Value) -> Arc<GuardedFleet> {
@@ -84,17 +83,45 @@ async fn a_namespace_that_takes_too_long_is_not_awaited() {
 }
 
 #[tokio::test]
-async fn a_pass_that_panics_is_an_error_of_its_fleet_that_is_counted() {
-    let operator = Operator::new(empty_cluster);
-    let shared = &operator.context.shared;
-    let index = operator.log.lines().len();
-    let pass = async { Ok([1][index + 1]) };
-    let error = caught(shared, pass).await.unwrap_err();
-    assert_eq!(error.class(), Class::Bug);
-    assert!(error.to_string().contains("index out of bounds"), "{error}");
-    let counted = r#"reconcile_errors_total{class="bug",reason="InternalError"} 1"#;
+async fn a_pass_that_panics_is_a_counted_error_of_its_fleet_and_stops_no_other() {
+    let mut operator = Operator::new(|request| {
+        let poisonous = request.line.contains("/taskqueueworkers/orders/status");
+        assert!(!poisonous, "this fleet breaks every pass");
+        empty_cluster(request)
+    });
+    for _ in 0..2 {
+        let error = operator.pass(&object()).await.0.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "this is a bug in the operator: a reconcile panicked: this fleet breaks every pass"
+        );
+        assert_eq!(error.class(), Class::Bug);
+        assert!(operator.pass(&bystander()).await.0.is_ok());
+    }
+    let counted = r#"reconcile_errors_total{class="bug",reason="InternalError"} 2"#;
     let text = operator.metrics();
     assert!(text.contains(counted), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_refused_does_not_delay_the_requeue_of_the_others() {
+    let queues = json!([
+        {"name": "a", "replicas": {"min": 1, "max": 5}},
+        {"name": "b", "replicas": {"min": 1, "max": 5}},
+    ]);
+    let object = serde_json::to_value(resource(&queues)).unwrap();
+    let usual = Operator::new(empty_cluster).pass(&object).await.0.unwrap();
+    let mut operator = Operator::new(|request| {
+        if request.line.starts_with("PATCH") && request.line.contains("/deployments/orders-b-") {
+            let why = "spec.template: Required value";
+            return (422, failure(422, "Invalid", why));
+        }
+        empty_cluster(request)
+    });
+    let error = operator.pass(&object).await.0.unwrap_err();
+    assert_eq!(error.class(), Class::Invalid);
+    let action = error_policy(arc(&object), &error, Arc::clone(&operator.context));
+    assert_eq!(action, usual, "not the five minutes of the error");
 }
 
 #[tokio::test]

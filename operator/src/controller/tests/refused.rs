@@ -20,15 +20,6 @@ async fn a_malformed_object_gets_a_condition_and_nothing_that_runs_is_touched() 
     );
 }
 
-/// A fleet that is unrelated to the one under test.
-fn bystander() -> Value {
-    let mut other = object();
-    other["metadata"]["name"] = json!("mails");
-    other["metadata"]["uid"] = json!("another-uid");
-    other["spec"]["queues"][0]["taskQueue"] = json!("mails");
-    other
-}
-
 #[tokio::test]
 async fn a_value_of_a_newer_version_is_a_condition_of_its_fleet_alone() {
     let mut operator = Operator::new(empty_cluster);

@@ -237,24 +237,32 @@ async fn a_fleet_whose_spec_became_invalid_keeps_its_task_queues_over_a_restart(
 }
 
 #[tokio::test]
-async fn a_spec_is_parsed_and_its_schedules_are_evaluated_once_per_generation() {
+async fn a_spec_is_parsed_evaluated_and_rendered_once_per_generation() {
     let mut operator = Operator::new(empty_cluster);
     let mut scheduled = object();
     scheduled["spec"]["scaling"] = json!({"schedule": [
         {"start": "0 0 1 1 *", "end": "0 0 2 1 *", "timeZone": "UTC", "minReplicas": 1},
     ]});
-    let accepted = |operator: &Operator| {
+    let made = |operator: &Operator| {
         let state = operator.context.shared.fleets.state(&metadata(&object()));
         let state = state.try_lock().unwrap();
-        Arc::clone(&state.accepted.as_ref().unwrap().fleet)
+        let queue = &state.queues[&QueueKey::unversioned("a")];
+        (
+            Arc::clone(&state.accepted.as_ref().unwrap().fleet),
+            Arc::clone(&queue.rendered.as_ref().unwrap().object),
+        )
     };
     operator.pass(&scheduled).await.0.unwrap();
-    let first = accepted(&operator);
+    let first = made(&operator);
+    let same = |operator: &Operator| {
+        let now = made(operator);
+        (Arc::ptr_eq(&first.0, &now.0), Arc::ptr_eq(&first.1, &now.1))
+    };
     operator.pass(&scheduled).await.0.unwrap();
-    assert!(Arc::ptr_eq(&first, &accepted(&operator)));
+    assert_eq!(same(&operator), (true, true));
     scheduled["metadata"]["generation"] = json!(5);
     operator.pass(&scheduled).await.0.unwrap();
-    assert!(!Arc::ptr_eq(&first, &accepted(&operator)));
+    assert_eq!(same(&operator), (false, false));
 }
 
 #[test]

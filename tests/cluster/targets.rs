@@ -162,7 +162,10 @@ async fn a_stateful_set_keeps_its_size_while_the_pod_on_top_is_busy() {
             .deploy::<StatefulSet>(&workload(&cluster, &sleeper, "StatefulSet", 1))
             .await?;
         let target = json!({"kind": "StatefulSet", "name": "worker"});
-        cluster.apply(fleet(&cluster, &target, 0, "Active")).await?;
+        let mut spec = fleet(&cluster, &target, 0, "Active");
+        // A new pod counts as idle until its slots are read. The tasks run for longer than this.
+        spec["scaling"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] = json!(20);
+        cluster.apply(spec).await?;
         // Enough for every slot of four pods.
         let tasks = cluster.sleep(&sleeper, 16, Duration::from_secs(40))?;
         let sets: Api<StatefulSet> = cluster.api();

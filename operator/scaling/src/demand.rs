@@ -80,7 +80,8 @@ pub struct TypeDemand {
     /// not current, or nobody polls for this type. More replicas would not take them either, so the
     /// backlog adds no demand.
     pub untaken: bool,
-    /// More replicas did not take more tasks lately, so what a replica takes asks for no more.
+    /// More replicas have lately not raised the throughput, so the demand does not exceed those
+    /// that did.
     pub in_vain: bool,
 }
 

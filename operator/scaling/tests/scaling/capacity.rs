@@ -6,8 +6,8 @@ use std::time::Duration;
 use taskqueue_scaling::*;
 use taskqueue_testkit::test_fleet::{TestFleet, activities, outcome, policy, waiting};
 
-/// A fleet of ten-slot pods whose tasks are short: one slot is in use in all. A constant stream of
-/// tasks arrives, and a pod takes only so many of them.
+/// A fleet of ten-slot pods whose tasks are short: one slot is in use in all. Tasks arrive at a
+/// constant rate, and a pod takes a limited number per second.
 struct Throttled {
     fleet: TestFleet,
     waiting: u64,

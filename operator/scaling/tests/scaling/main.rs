@@ -3,6 +3,7 @@
 // Test helpers may panic, like the tests themselves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod forecast;
 mod learning;
 mod properties;
 mod release;

@@ -8,4 +8,5 @@ mod bar;
 mod before;
 mod contest;
 mod cuts;
+mod recurring;
 mod traces;

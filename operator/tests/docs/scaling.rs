@@ -114,6 +114,11 @@ pub(crate) fn defaults() -> String {
             "It depends on your load.",
         ),
         (
+            "scaling.forecast",
+            "none".to_owned(),
+            "It helps only if your load recurs.",
+        ),
+        (
             "scaling.mode",
             format!("{:?}", policy.mode),
             "The operator decides and scales.",
@@ -405,6 +410,12 @@ pub(crate) fn simulation_summary() -> String {
 /// The output of the contest's command, as it was reviewed.
 pub(crate) fn simulation_contest() -> String {
     let text = read("operator/simulation/examples/contest.txt");
+    format!("```\n{}\n```\n", text.trim())
+}
+
+/// The output of the command about loads that recur, as it was reviewed.
+pub(crate) fn simulation_forecast() -> String {
+    let text = read("operator/simulation/examples/forecast.txt");
     format!("```\n{}\n```\n", text.trim())
 }
 

@@ -34,6 +34,9 @@ pub struct QueueApplied {
     pub scaled: Option<Scaled>,
     /// Whether this write created the Deployment.
     pub created: bool,
+    /// The outcome of keeping the recurring load, if that was tried: the version of the Deployment
+    /// after it. An error of it fails nothing else.
+    pub remembered: Option<Result<String, Error>>,
     /// How the write of the Deployment or its budget ended, if there was one.
     pub end: End,
     /// The first error: of the Deployment or its budget, or else of the replicas.
@@ -84,6 +87,7 @@ impl QueueApplied {
             written: self.written.or(other.written),
             scaled: self.scaled.or(other.scaled),
             created: self.created || other.created,
+            remembered: self.remembered.or(other.remembered),
             end: if self.end == End::Settled {
                 other.end
             } else {
@@ -113,6 +117,15 @@ impl Applied {
                 *done = std::mem::take(done).and(late);
             }
         }
+    }
+
+    /// The errors of keeping recurring loads, which fail nothing. A Deployment that has changed
+    /// since the decision is no error: the next pass decides again.
+    pub fn forgotten(&self) -> impl Iterator<Item = &Error> {
+        let outcomes = self.queues.values();
+        outcomes
+            .filter_map(|queue| queue.remembered.as_ref()?.as_ref().err())
+            .filter(|error| !error.is_conflict() && !error.is_not_found())
     }
 
     /// Every error, for the metrics and the log.
@@ -198,6 +211,11 @@ impl Written {
             self.replicas = replicas;
             resource_version.clone_into(&mut self.resource_version);
         }
+    }
+
+    /// Records another version that a write of ours led to, unless a later one is known.
+    pub fn moved_to(&mut self, resource_version: &str) {
+        self.scaled(self.replicas, resource_version);
     }
 
     /// Whether `cached` predates this write, because the watch has not caught up yet.

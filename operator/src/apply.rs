@@ -73,6 +73,7 @@ impl Writer {
             applied.queues.insert(queue.queue.clone(), done);
         }
         self.protect_all(plan, &mut applied).await;
+        self.remember_all(plan, &mut applied).await;
         let deadline = tokio::time::sleep(timeout);
         tokio::pin!(deadline);
         for (queue, write) in started {
@@ -118,6 +119,24 @@ impl Writer {
                 if let (Err(error), Some(done)) = (result, applied.queues.get_mut(&queue.queue)) {
                     done.error.get_or_insert(error);
                 }
+            }
+        }
+    }
+
+    async fn remember_all(&self, plan: &Plan, applied: &mut Applied) {
+        let planned = plan.queues.iter().filter_map(|queue| {
+            let remember = queue.remember.as_ref()?;
+            Some(async move {
+                let name = &queue.workload_name;
+                let version = self.remember(&plan.fleet, name, remember).await;
+                (&queue.queue, version)
+            })
+        });
+        let planned: Vec<_> = planned.collect();
+        let mut written = stream::iter(planned).buffered(SIDE_BY_SIDE);
+        while let Some((queue, version)) = written.next().await {
+            if let Some(done) = applied.queues.get_mut(queue) {
+                done.remembered = Some(version);
             }
         }
     }

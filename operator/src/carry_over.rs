@@ -65,6 +65,22 @@ pub fn readings(fleet: &Fleet, observed: &Observed, state: &mut FleetState, now:
     }
 }
 
+/// Takes in what recurs in the load of every queue, after [`readings`]. The same readings twice
+/// change nothing.
+pub fn recurring_loads(fleet: &Fleet, observed: &Observed, state: &mut FleetState, now: Moment) {
+    for queue in &fleet.queues {
+        let seen = observed.queues.get(&queue.name);
+        let Some(seen) = seen.filter(|seen| !seen.is_unread()) else {
+            continue;
+        };
+        let state = state.queue(QueueKey::unversioned(&queue.name));
+        let QueueState {
+            recurring, history, ..
+        } = state;
+        recurring.observe(queue, seen, history, now);
+    }
+}
+
 /// Records what the workers of every queue are seen to do wrong. The same readings twice change
 /// nothing.
 pub fn workers(fleet: &Fleet, observed: &Observed, state: &mut FleetState, now: Moment) {
@@ -117,6 +133,7 @@ pub fn writes(
             continue;
         };
         let state = state.queue(QueueKey::unversioned(&queue.queue));
+        remembered(state, done, now);
         let writing = applied.writing.remove(&queue.queue);
         state.writing = writing.or_else(|| state.writing.take());
         match &queue.step {
@@ -148,6 +165,22 @@ pub fn writes(
             && let Some(written) = state.written.as_mut()
         {
             written.replicas = requested;
+        }
+    }
+}
+
+/// Takes in the outcome of keeping the recurring load on the Deployment. If the Deployment has
+/// changed since the decision, the next pass decides again.
+fn remembered(state: &mut QueueState, done: &QueueApplied, now: Moment) {
+    match &done.remembered {
+        None => {}
+        Some(Err(error)) if error.is_conflict() => {}
+        Some(Err(_)) => state.recurring.tried(now.wall),
+        Some(Ok(version)) => {
+            state.recurring.tried(now.wall);
+            if let Some(written) = state.written.as_mut() {
+                written.moved_to(version);
+            }
         }
     }
 }

@@ -123,7 +123,8 @@ async fn pass(
     let report = shared.reports.pass(subject, &pass, state, now).await;
     let reported = carry_over::report(state, &pass, report, now);
     log::changes(&plan, &applied);
-    let errors = applied.errors().chain(reported.as_ref().err());
+    let errors = applied.errors().chain(applied.forgotten());
+    let errors = errors.chain(reported.as_ref().err());
     errors.for_each(|error| shared.metrics.error(error));
 
     let requeue_after = plan

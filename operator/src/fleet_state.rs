@@ -16,6 +16,7 @@ use crate::drift;
 use crate::not_ready::NotReady;
 use crate::observe::drains::Draining;
 use crate::protection::{LongTasks, WriteTimes};
+use crate::recurring::Recurring;
 use crate::worker_faults::WorkerFaults;
 
 /// The version of the workers that a queue's Deployment runs. There is only one until versions are
@@ -138,6 +139,8 @@ pub struct QueueState {
     pub worker_faults: WorkerFaults,
     /// When its pods were last seen with long tasks.
     pub long_tasks: LongTasks,
+    /// The bursts that recur in its load.
+    pub recurring: Recurring,
     /// The advice that was given, and the generation of the spec that it was about.
     pub advised: BTreeMap<Reason, i64>,
     /// Set while the API server does not hold the current rendering or size.

@@ -93,6 +93,8 @@ pub struct QueuePlan {
     pub costs: Vec<DeletionCost>,
     /// The pods whose nodes are spared from now on, or no longer.
     pub protections: Vec<Protection>,
+    /// The bursts to keep on the Deployment for the next process.
+    pub remember: Option<Remember>,
     /// The change of the replicas of an existing Deployment.
     pub scale: Option<Scale>,
     /// The decision; `None` if nothing may be touched.
@@ -127,6 +129,15 @@ pub struct DeletionCost {
     pub pod: String,
     /// The value of the annotation; lower goes first.
     pub cost: i32,
+}
+
+/// A change of the annotation with the bursts that recur in the load of a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remember {
+    /// The Deployment as it was when this was decided.
+    pub decided_on: ScalePrecondition,
+    /// The new value; `None` removes the annotation.
+    pub text: Option<String>,
 }
 
 /// A change of the annotations by which a pod's node is spared.

@@ -17,8 +17,11 @@ use crate::fleet_state::{FleetState, QueueKey, QueueState};
 use crate::observe::pods::Pods;
 use crate::observe::{Observed, ObservedQueue};
 use crate::owned::has_budget;
-use crate::plan::{BudgetStep, DeletionCost, Plan, Protection, Prune, QueuePlan, Scale, Step};
+use crate::plan::{
+    BudgetStep, DeletionCost, Plan, Protection, Prune, QueuePlan, Remember, Scale, Step,
+};
 use crate::protection;
+use crate::recurring::Due;
 
 use desired::{Desired, desired};
 
@@ -57,7 +60,8 @@ pub fn plan(fleet: &Fleet, observed: &Observed, state: &FleetState, now: Time) -
         };
         let known = known.unwrap_or(&nothing);
         let plan = plan_queue(queue, desired, beside, seen, known, now);
-        requeue_after = requeue_after.min(pause(queue, &plan, known, now));
+        let rise = known.recurring.next_rise().unwrap_or(Duration::MAX);
+        requeue_after = requeue_after.min(pause(queue, &plan, known, now)).min(rise);
         queues.push(plan);
     }
     if allowance.used_up {
@@ -181,6 +185,9 @@ fn plan_queue(
     let costs = scale.as_ref().map_or_else(Vec::new, |scale| {
         costs(scale, queue, &observation, history, &seen.pods, now)
     });
+    let remember = (step == Step::Keep && scale.is_none())
+        .then(|| remember(queue, seen, state))
+        .flatten();
     QueuePlan {
         queue: queue.name.clone(),
         workload_name: queue.workload_name.clone(),
@@ -190,6 +197,7 @@ fn plan_queue(
         step,
         costs,
         protections: beside.protections,
+        remember,
         scale,
         decision,
         observation,
@@ -210,6 +218,28 @@ fn budget(fleet: &Fleet, queue: &Queue, step: &Step, seen: &ObservedQueue) -> Bu
         None if seen.existing.as_deref().is_some_and(has_budget) => BudgetStep::Delete,
         None => BudgetStep::Keep,
     }
+}
+
+/// What the Deployment of a queue should keep of its recurring load. Of a target, nothing is
+/// written but its size, and nothing at all while nothing is carried out.
+fn remember(queue: &Queue, seen: &ObservedQueue, state: &QueueState) -> Option<Remember> {
+    let existing = seen.existing.as_deref()?;
+    let metadata = &existing.metadata;
+    let written = state.written.as_ref();
+    let behind = written.is_some_and(|written| written.is_newer_than(existing));
+    let active = queue.policy.mode == Mode::Active && queue.target.is_none();
+    if !active || behind || metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let text = match state.recurring.due() {
+        Due::Nothing => return None,
+        Due::Value(text) => Some(text.clone()),
+        Due::Removal => None,
+    };
+    Some(Remember {
+        decided_on: desired::precondition(existing, None),
+        text,
+    })
 }
 
 /// The replicas of a new Deployment: as decided, if decisions are carried out.

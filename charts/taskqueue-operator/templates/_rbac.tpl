@@ -23,8 +23,8 @@
   resources: [taskqueueworkers/finalizers]
   verbs: [update]
 # The workers: one Deployment per task queue. get, list, watch: notice when somebody changes or
-# deletes one. create, patch: server-side apply. delete: the Deployment of a queue that was removed
-# from the spec.
+# deletes one. create, patch: server-side apply, and the annotation that keeps the recurring load of
+# a queue. delete: the Deployment of a queue that was removed from the spec.
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use taskqueue_scaling::{Policy, TaskType};
@@ -265,6 +266,8 @@ pub struct Queue {
     pub policy: Policy,
     /// Its minimums by time window.
     pub schedule: Vec<Window>,
+    /// The time zone of its forecast; `None` = no forecast.
+    pub forecast: Option<TimeZone>,
     /// The port on which the pods serve their SDK's metrics, above zero; `None` = not configured.
     pub metrics_port: Option<u16>,
     /// The name of its workload. Of a Deployment: at most 46 characters, unique for each pair of

@@ -103,6 +103,11 @@ pub struct ScalingSpec {
     #[schemars(length(max = 10))]
     pub schedule: Option<Vec<ScheduleSpec>>,
 
+    /// Learns at which times bursts come again and again, and raises the minimum shortly before
+    /// each, within replicas.max. It never removes replicas. Default: no forecast.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<ForecastSpec>,
+
     /// The port on which the pods serve the metrics of their Temporal SDK, under /metrics. Needed
     /// only if the SDK or the server has no heartbeats: while there are none, the operator reads
     /// the task slots from temporal_worker_task_slots_used and
@@ -250,10 +255,7 @@ pub struct ScheduleSpec {
     /// The time zone of start and end, as an IANA name. Example: Europe/Berlin. Default: UTC.
     #[serde(default = "default_time_zone")]
     #[schemars(length(min = 1, max = 64))]
-    #[x_kube(validation = (
-        "self.matches('^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$')",
-        "timeZone must be an IANA name such as Europe/Berlin"
-    ))]
+    #[x_kube(validation = IANA_NAME)]
     pub time_zone: String,
 
     /// The fewest replicas while the window is open. From 1 to 1000. Required.
@@ -263,6 +265,39 @@ pub struct ScheduleSpec {
 
 fn default_time_zone() -> String {
     "UTC".to_owned()
+}
+
+/// What a time zone must look like. Whether it exists is checked later.
+const IANA_NAME: (&str, &str) = (
+    "self.matches('^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$')",
+    "timeZone must be an IANA name such as Europe/Berlin",
+);
+
+/// Whether, and in which time zone, a queue expects bursts that came before.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ForecastSpec {
+    /// Enabled: learn, and raise the minimum before a burst that has come twice in a row at the
+    /// same minute of the hour, the same ten minutes of the day or the same hour of the week.
+    /// Disabled: neither; what was learned is forgotten. Required.
+    pub mode: ForecastMode,
+
+    /// The time zone of the days and weeks, as an IANA name. Example: Europe/Berlin. A change
+    /// begins anew. Default: UTC.
+    #[serde(default = "default_time_zone")]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = IANA_NAME)]
+    pub time_zone: String,
+}
+
+/// Whether a queue has a forecast.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[schemars(transform = schema::no_description)]
+pub enum ForecastMode {
+    /// Learn, and raise the minimum.
+    Enabled,
+    /// No forecast.
+    Disabled,
 }
 
 fn cron_rule(field: &str) -> Rule {

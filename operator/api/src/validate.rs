@@ -64,6 +64,7 @@ pub fn validate(worker: &TaskQueueWorker) -> Result<Fleet, Vec<Invalid>> {
             task_types: task_types(queue),
             policy: policy(spec, queue, paused, &mut findings),
             schedule: schedule::windows(spec, queue, &mut findings),
+            forecast: schedule::forecast(spec, queue, &mut findings),
             metrics_port: policy::metrics_port(spec, queue, &mut findings),
             workload_name: match &queue.scale_target_ref {
                 Some(target) => target.name.clone(),

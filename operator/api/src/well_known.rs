@@ -84,6 +84,11 @@ pub const TASK_QUEUE_ANNOTATION: &str = "taskqueue.dev/task-queue";
 /// content, so a changed budget changes the Deployment, and both are applied together.
 pub const BUDGET_ANNOTATION: &str = "taskqueue.dev/disruption-budget";
 
+/// The annotation of a Deployment with the bursts that recur in the load of its queue, so that a
+/// restart of the operator does not forget them. Less than 1 KB, because Kubernetes copies it to a
+/// ReplicaSet.
+pub const RECURRING_LOAD_ANNOTATION: &str = "taskqueue.dev/recurring-load";
+
 /// The annotation of a pod whose node the operator asks others to spare. With it the operator
 /// recognises, and later removes, its own [`SPARE_ANNOTATIONS`] only.
 pub const PROTECTED_ANNOTATION: &str = "taskqueue.dev/protected";

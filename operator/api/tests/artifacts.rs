@@ -255,6 +255,7 @@ fn every_example_is_accepted() {
         ("cluster-connection.yaml", "returns", 1, of_cluster),
         ("connection.yaml", "carts", 1, in_namespace),
         ("connection.yaml", "reviews", 1, in_namespace),
+        ("forecast.yaml", "reports", 2, None),
         ("long-tasks.yaml", "rendering", 1, None),
         ("minimal.yaml", "hello", 1, None),
         ("orders.yaml", "orders", 4, None),

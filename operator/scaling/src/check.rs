@@ -67,7 +67,7 @@ pub fn violations(
         .iter()
         .find(|limited| limited.by == Reason::MaxReplicas);
     let wanted = before_max.map_or(decision.desired, |limited| limited.from);
-    let floor = policy.min.max(policy.scheduled_min.min(policy.max));
+    let floor = policy.floor();
     let requested = observation.replicas.requested;
     let shrinks = wanted < requested;
     let facts = history.slot_facts(observation);

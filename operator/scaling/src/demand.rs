@@ -410,7 +410,7 @@ impl Formula {
         };
         let horizon = self.headroom.horizon.max(capacity::CLEAR_TIME);
         let rate = limited(self.rate(self.backlog, horizon), self.limit);
-        let replicas = self.headroom.replicas_of_capacity(rate / capacity.rate);
+        let replicas = self.headroom.with_share(rate / capacity.rate);
         let most = if self.rate_limited {
             Milli::whole(self.earned)
         } else {

@@ -27,7 +27,7 @@ pub(crate) fn why(context: &Context<'_>, decision: &Decision) -> String {
             },
         },
     }
-    limited(&mut text, decision);
+    limited(&mut text, context, decision);
     text
 }
 
@@ -175,7 +175,7 @@ fn in_vain(decision: &Decision) -> bool {
     binding.is_some_and(|demand| demand.in_vain)
 }
 
-fn limited(text: &mut String, decision: &Decision) {
+fn limited(text: &mut String, context: &Context<'_>, decision: &Decision) {
     if decision.demand.is_some_and(|demand| demand.rate_limited) {
         text.push_str("; the queue's rate limit cannot feed more replicas");
     }
@@ -211,6 +211,11 @@ fn limited(text: &mut String, decision: &Decision) {
         }
         Reason::Fallback => format!("; the fallback asks for {to}"),
         Reason::ScheduledMinimum => format!("; the schedule asks for at least {to}"),
+        Reason::ForecastMinimum => {
+            let forecast = context.policy.forecast;
+            let pattern = forecast.map_or("", |forecast| forecast.pattern.describe());
+            format!("; the forecast asks for at least {to}: {pattern}")
+        }
         Reason::MinReplicas => format!("; replicas.min is {to}"),
         Reason::MaxReplicas => format!("; replicas.max allows {to} of {}", last.from),
         // These reasons never appear in the list of limits.

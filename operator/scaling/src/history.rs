@@ -448,7 +448,7 @@ impl History {
     }
 
     /// How long recent pods took to start, if any was seen to.
-    fn measured_start_up(&self) -> Option<Duration> {
+    pub(crate) fn measured_start_up(&self) -> Option<Duration> {
         self.starts.mean().or(self.start_up)
     }
 

@@ -19,12 +19,15 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
+mod bursts;
 mod capacity;
+mod cells;
 pub mod check;
 mod decide;
 mod decision;
 mod demand;
 mod explain;
+mod forecast;
 mod format;
 mod history;
 mod learn;
@@ -36,6 +39,7 @@ mod observation;
 mod past;
 mod policy;
 mod reason;
+mod recurring;
 mod release;
 mod rises;
 mod slots;
@@ -51,6 +55,7 @@ mod worker;
 pub use decide::{decide, initial_replicas, requeue_after};
 pub use decision::{Decision, Inputs, Limited, SampleId};
 pub use demand::{Demand, DemandTerms, Term, TypeDemand};
+pub use forecast::{Forecast, Pattern};
 pub use history::History;
 pub use learn::{DEFAULT_SERVICE_TIME, DEFAULT_WORKFLOW_TASK_TIME, ServiceTime};
 pub use observation::{
@@ -61,7 +66,8 @@ pub use policy::{
     Behavior, Fallback, Mode, Policy, ScalingRules, SelectPolicy, StepKind, StepPolicy,
 };
 pub use reason::Reason;
+pub use recurring::RecurringLoad;
 pub use release::{HeldPod, Hold};
 pub use stuck::{Finding, Stuck};
-pub use time::Time;
+pub use time::{LocalTime, Time};
 pub use victims::{FIRST_VICTIM_COST, Victim, Victims, victims};

@@ -344,12 +344,15 @@ pub(crate) fn fallback(number: &mut Number, fallback: Option<Fallback>, failures
     }
 }
 
-/// Applies the schedule's minimum, then the user's bounds.
+/// Applies the minimums of the schedule and the forecast, then the user's bounds.
 pub(crate) fn bounds(number: &mut Number, policy: &Policy) {
     number.at_least(
         policy.scheduled_min.min(policy.max),
         Reason::ScheduledMinimum,
     );
+    if let Some(forecast) = policy.forecast {
+        number.at_least(forecast.replicas.min(policy.max), Reason::ForecastMinimum);
+    }
     number.at_least(policy.min, Reason::MinReplicas);
     number.at_most(policy.max, Reason::MaxReplicas);
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::forecast::Forecast;
+
 /// The scaling policy of one queue: every default filled in, every override applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -29,6 +31,8 @@ pub struct Policy {
     pub behavior: Behavior,
     /// The minimum that the schedule requests now (already evaluated). 0 = none.
     pub scheduled_min: u32,
+    /// What the forecast asks for now (already evaluated: see `RecurringLoad`). Default none.
+    pub forecast: Option<Forecast>,
     /// What to do when readings keep failing. Default none: the fleet holds.
     pub fallback: Option<Fallback>,
     /// How long a draining worker may take to finish its tasks. Default 600 s.
@@ -44,6 +48,13 @@ impl Policy {
         const LEAST: Duration = Duration::from_mins(1);
         let interval = self.quiet_polling_interval.max(self.polling_interval);
         LEAST.max(interval.saturating_mul(2))
+    }
+
+    /// The replicas that the schedule, the forecast and `min` ask for, within `max`.
+    pub(crate) fn floor(&self) -> u32 {
+        let forecast = self.forecast.map_or(0, |forecast| forecast.replicas);
+        let asked = self.scheduled_min.max(forecast).min(self.max);
+        asked.max(self.min)
     }
 }
 
@@ -61,6 +72,7 @@ impl Default for Policy {
             cooldown_period: Duration::from_mins(1),
             behavior: Behavior::default(),
             scheduled_min: 0,
+            forecast: None,
             fallback: None,
             drain_grace_period: Duration::from_mins(10),
             mode: Mode::Active,

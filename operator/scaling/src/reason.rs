@@ -54,6 +54,8 @@ pub enum Reason {
     Fallback,
     /// The schedule requests a minimum now.
     ScheduledMinimum,
+    /// The forecast expects a burst that came at this time before.
+    ForecastMinimum,
     /// replicas.min.
     MinReplicas,
     /// replicas.max.
@@ -64,7 +66,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that are initialized to zero and for tables in the docs.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::SlotsInUse,
         Self::Drain,
         Self::BacklogAge,
@@ -89,6 +91,7 @@ impl Reason {
         Self::AlreadyActedOn,
         Self::Fallback,
         Self::ScheduledMinimum,
+        Self::ForecastMinimum,
         Self::MinReplicas,
         Self::MaxReplicas,
         Self::Paused,
@@ -121,6 +124,7 @@ impl Reason {
             Self::AlreadyActedOn => "AlreadyActedOn",
             Self::Fallback => "Fallback",
             Self::ScheduledMinimum => "ScheduledMinimum",
+            Self::ForecastMinimum => "ForecastMinimum",
             Self::MinReplicas => "MinReplicas",
             Self::MaxReplicas => "MaxReplicas",
             Self::Paused => "Paused",
@@ -183,6 +187,7 @@ impl Reason {
             Self::AlreadyActedOn => "this reading was already used for a decision",
             Self::Fallback => "readings keep failing and a fallback is set",
             Self::ScheduledMinimum => "the schedule sets a minimum now",
+            Self::ForecastMinimum => "the forecast expects a burst that came at this time before",
             Self::MinReplicas => "replicas.min",
             Self::MaxReplicas => "replicas.max",
             Self::Paused => "mode is Paused",

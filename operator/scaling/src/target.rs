@@ -16,11 +16,11 @@ use crate::smoothed::SMOOTHED;
 const RESERVE_PERCENT: u32 = 80;
 /// The most free slots in percent of those in use.
 const MAX_RESERVE_PERCENT: u32 = 200;
-/// The replicas in reserve where only their capacity is known, in percent of those needed, if new
-/// pods help exactly when the target has passed.
-const CAPACITY_RESERVE_PERCENT: u32 = 8;
+/// The replicas in reserve where the tasks that vary are not counted, in percent of those needed,
+/// if new pods help exactly when the target has passed.
+const SHARE_PERCENT: u32 = 8;
 /// The most replicas in reserve there.
-const MAX_CAPACITY_RESERVE_PERCENT: u32 = 33;
+const MAX_SHARE_PERCENT: u32 = 33;
 /// The most slots for a burst, in percent of those in use: once hardly any work is left, a large
 /// burst of the past keeps no large fleet.
 const MAX_BURST_PERCENT: u32 = 2000;
@@ -92,14 +92,14 @@ impl Headroom {
         }
     }
 
-    /// The same where only the tasks per second of a replica are known: 8 % × R ÷ W of the replicas
-    /// are in reserve, at most a third.
-    pub(crate) fn replicas_of_capacity(&self, needed: Milli) -> Milli {
+    /// The same where only the replicas that are needed are known, by their capacity or by a
+    /// forecast: 8 % × R ÷ W of them are in reserve, at most a third.
+    pub(crate) fn with_share(&self, needed: Milli) -> Milli {
         if let Some(percent) = self.utilization {
             return needed / Milli::ONE.percent(percent);
         }
-        let share = needed.percent(CAPACITY_RESERVE_PERCENT) * self.reaction / self.wait_target;
-        needed + share.min(needed.percent(MAX_CAPACITY_RESERVE_PERCENT))
+        let share = needed.percent(SHARE_PERCENT) * self.reaction / self.wait_target;
+        needed + share.min(needed.percent(MAX_SHARE_PERCENT))
     }
 
     /// If any are needed, at least the replicas for the next burst, unless the user has set a

@@ -1,4 +1,5 @@
-//! Time as a value: milliseconds on a monotonic clock. Never reads a clock.
+//! Time as a value: milliseconds on a monotonic clock, or on the clock of a time zone. Never reads
+//! a clock.
 
 use std::time::Duration;
 
@@ -35,6 +36,40 @@ impl Time {
     }
 
     /// The moment `duration` earlier; saturates at the clock's start.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+}
+
+/// A moment on the clock of a time zone: milliseconds since 00:00 of Monday, 5 January 1970, as
+/// that clock shows them. It jumps when that clock is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct LocalTime(u64);
+
+impl LocalTime {
+    /// The moment `millis` milliseconds after the first Monday of 1970 began.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the first Monday of 1970 began.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// How long this moment is after `earlier`; zero if it is not after it.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The moment `duration` later; saturates.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(millis(duration)))
+    }
+
+    /// The moment `duration` earlier; saturates at the first one.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(millis(duration)))

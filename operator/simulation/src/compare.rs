@@ -57,12 +57,12 @@ impl Comparison {
 
 /// Runs all policies, ours with its defaults.
 pub fn compare(scenario: &Scenario) -> Comparison {
-    compare_with(scenario, &TaskQueue::policy(&scenario.setup))
+    compare_with(scenario, &TaskQueue::policy(&scenario.setup), false)
 }
 
 /// Runs all policies: ours as given, the same with Kubernetes' default grace of 30 s and with the
-/// SDKs' default heartbeat interval of 60 s, and the others.
-pub fn compare_with(scenario: &Scenario, policy: &Policy) -> Comparison {
+/// SDKs' default heartbeat interval of 60 s, and the others. `forecast`: ours have a forecast.
+pub fn compare_with(scenario: &Scenario, policy: &Policy, forecast: bool) -> Comparison {
     let Scenario { trace, setup } = scenario;
     let (min, max) = (setup.min, setup.max);
     let grace = policy.drain_grace_period.as_millis() as Millis;
@@ -77,11 +77,19 @@ pub fn compare_with(scenario: &Scenario, policy: &Policy) -> Comparison {
     // The tasks that a replica finishes within the target at the true mean service time.
     let fitting = u64::from(setup.slots) * setup.target / trace.mean_service().max(1);
     let fleet = smallest_fixed_fleet(trace, setup);
+    let ours = |name, setup, policy| {
+        let scaler = TaskQueue::new(name, setup, policy);
+        if forecast {
+            scaler.with_forecast()
+        } else {
+            scaler
+        }
+    };
     let others: [(&Setup, &mut dyn Scaler); 7] = [
-        (setup, &mut TaskQueue::new("  grace of 30 s", setup, short)),
+        (setup, &mut ours("  grace of 30 s", setup, short)),
         (
             &slow,
-            &mut TaskQueue::new("  heartbeats of 60 s", &slow, policy.clone()),
+            &mut ours("  heartbeats of 60 s", &slow, policy.clone()),
         ),
         (setup, &mut Keda::defaults(min, max)),
         (setup, &mut Keda::tuned(fitting, grace, min, max)),
@@ -89,7 +97,7 @@ pub fn compare_with(scenario: &Scenario, policy: &Policy) -> Comparison {
         (setup, &mut RateBased::new(min, max)),
         (setup, &mut Fixed::new(fleet)),
     ];
-    let mut ours = TaskQueue::new("taskqueue-operator", setup, policy.clone());
+    let mut ours = ours("taskqueue-operator", setup, policy.clone());
     Comparison {
         ours: run(trace, setup, &mut ours),
         others: others

@@ -193,6 +193,8 @@ pub struct Outcome {
     pub summary: Summary,
     /// The timeline for plots.
     pub timeline: Vec<Point>,
+    /// How long each task waited, in the order of arrival; `None` if it never started.
+    pub waits: Vec<Option<Millis>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -282,6 +284,7 @@ pub fn run(trace: &Trace, setup: &Setup, scaler: &mut dyn Scaler) -> Outcome {
     Outcome {
         summary: engine.summary(trace, scaler, now.max(trace.until)),
         timeline,
+        waits: engine.waits,
     }
 }
 

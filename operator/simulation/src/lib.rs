@@ -24,6 +24,7 @@ mod formats;
 mod mixed;
 mod plot;
 mod queue;
+mod recurring;
 mod report;
 mod rng;
 pub mod scaler;
@@ -42,6 +43,7 @@ pub use formats::{
 pub use mixed::mixed;
 pub use plot::svg;
 pub use queue::Statistics;
+pub use recurring::{Recurring, Results, heading, recurring};
 pub use report::{Cut, Summary, table};
 pub use rng::Rng;
 pub use scenario::{Scenario, standard};

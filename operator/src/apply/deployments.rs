@@ -1,10 +1,10 @@
 //! The part of the [`Writer`] that creates, applies and deletes Deployments.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{DeleteParams, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use taskqueue_api::FleetKey;
-use taskqueue_api::well_known::MANAGER;
+use taskqueue_api::well_known::{MANAGER, RECURRING_LOAD_ANNOTATION};
 
 use super::ownership::ours;
 use super::writer::{TRIES, Writer, stale};
@@ -13,7 +13,7 @@ use crate::drift;
 use crate::error::Error;
 use crate::kube_error::Call;
 use crate::owned::{CREATING, REPLICAS_MANAGER, is_being_created, spec_replicas};
-use crate::plan::{ApplyPrecondition, BudgetStep, Prune, QueuePlan, Step};
+use crate::plan::{ApplyPrecondition, BudgetStep, Prune, QueuePlan, Remember, Step};
 
 impl Writer {
     /// Writes the budget and the Deployment of a queue. An existing Deployment keeps its replicas.
@@ -185,6 +185,35 @@ impl Writer {
             existing = found;
         }
         Err(stale(fleet, &name))
+    }
+
+    /// Sets or removes the annotation with the recurring load, if the Deployment is as it was
+    /// decided on. The manager of the template does not own it, so that an apply keeps it. Returns
+    /// the version of the Deployment.
+    pub(super) async fn remember(
+        &self,
+        fleet: &FleetKey,
+        name: &str,
+        remember: &Remember,
+    ) -> Result<String, Error> {
+        let decided_on = &remember.decided_on;
+        let body = json!({"metadata": {
+            "uid": decided_on.uid,
+            "resourceVersion": decided_on.resource_version,
+            "annotations": {RECURRING_LOAD_ANNOTATION: remember.text},
+        }});
+        let params = PatchParams {
+            field_manager: Some(REPLICAS_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        self.metrics.write("annotate", "Deployment");
+        let deployments = self.deployments(fleet);
+        let answer = deployments
+            .patch_metadata(name, &params, &Patch::Merge(&body))
+            .await;
+        let call = || Call::new("annotate", "Deployment", &fleet.namespace, name);
+        let answer = answer.map_err(|error| Error::kube(call(), error))?;
+        Ok(answer.metadata.resource_version.unwrap_or_default())
     }
 
     /// Deletes a Deployment; its pods drain within their grace period.

@@ -27,6 +27,7 @@ use crate::testing::{
 mod budgets;
 mod moved;
 mod present;
+mod recurring_load;
 mod slow;
 
 const PATH: &str = "/apis/apps/v1/namespaces/shop/deployments";
@@ -72,6 +73,7 @@ fn queue(step: Step) -> QueuePlan {
         initial_replicas: 2,
         costs: Vec::new(),
         protections: Vec::new(),
+        remember: None,
         scale: None,
         decision: None,
         observation: Observation {

@@ -377,7 +377,11 @@ fn report(file: TraceFile, queue: Queue, arguments: &Arguments) -> (String, Comp
     if mode != Mode::Active {
         text.push_str("scaling.mode is treated as Active\n");
     }
-    let comparison = compare_with(&Scenario { trace, setup }, &policy);
+    let forecast = queue.forecast.is_some();
+    if forecast {
+        text.push_str("scaling.forecast: the trace begins on a Monday at 00:00\n");
+    }
+    let comparison = compare_with(&Scenario { trace, setup }, &policy, forecast);
     text.push('\n');
     text.push_str(&comparison.table());
     let all = std::iter::once(&comparison.ours).chain(&comparison.others);

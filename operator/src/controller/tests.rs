@@ -43,6 +43,7 @@ use crate::testing::{
 mod cluster_connection;
 mod connection;
 mod leading;
+mod recurring;
 mod refused;
 mod slow;
 mod targets;

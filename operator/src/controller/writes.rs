@@ -1,6 +1,7 @@
 //! The writing half of a pass: plan, apply, carry over. Also takes in writes that end late, and
 //! plans again.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,7 +119,24 @@ pub(super) async fn plan_and_apply(
 fn plan(fleet: &Fleet, observed: &Observed, state: &mut FleetState, now: Moment) -> Plan {
     carry_over::renderings(fleet, observed, state);
     carry_over::readings(fleet, observed, state, now.monotonic);
-    planner::plan(fleet, observed, state, now.monotonic)
+    carry_over::recurring_loads(fleet, observed, state, now);
+    let fleet = with_forecasts(fleet, state);
+    planner::plan(&fleet, observed, state, now.monotonic)
+}
+
+/// The fleet with what the forecasts of its queues ask for now.
+fn with_forecasts<'a>(fleet: &'a Fleet, state: &FleetState) -> Cow<'a, Fleet> {
+    let mut fleet = Cow::Borrowed(fleet);
+    for (key, state) in &state.queues {
+        let Some(forecast) = state.recurring.forecast() else {
+            continue;
+        };
+        let mut queues = fleet.to_mut().queues.iter_mut();
+        if let Some(queue) = queues.find(|queue| queue.name == key.queue) {
+            queue.policy.forecast = Some(forecast);
+        }
+    }
+    fleet
 }
 
 async fn write(shared: &Shared, plan: &Plan) -> Applied {

@@ -226,7 +226,9 @@ impl Inputs<'_> {
     }
 }
 
-fn precondition(existing: &Deployment, ahead: Option<&Written>) -> ScalePrecondition {
+/// An existing Deployment as a write may find it. `ahead`: our last write, if the watch is behind
+/// it.
+pub fn precondition(existing: &Deployment, ahead: Option<&Written>) -> ScalePrecondition {
     let metadata = &existing.metadata;
     match ahead {
         Some(written) => ScalePrecondition {

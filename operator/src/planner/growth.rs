@@ -13,6 +13,7 @@ pub fn only(mut plan: Plan, retried: impl Fn(&str) -> bool) -> Plan {
     for queue in &mut plan.queues {
         queue.budget = BudgetStep::Keep;
         queue.protections.clear();
+        queue.remember = None;
         if matches!(queue.step, Step::Create(_) | Step::Apply { .. }) {
             queue.step = Step::Keep;
         }

@@ -22,6 +22,7 @@ use crate::plan::ApplyPrecondition;
 use crate::testing::{NOW, backlog, existing, fleet, observed, simple, unseen, usable};
 
 mod renderings;
+mod remember;
 mod shrinking;
 
 fn rendered(fleet: &Fleet) -> Deployment {
@@ -83,6 +84,7 @@ fn a_new_queue_is_created_with_its_minimum_before_the_first_reading() {
                 initial_replicas: 1,
                 costs: Vec::new(),
                 protections: Vec::new(),
+                remember: None,
                 scale: None,
                 decision: Some(decision),
                 observation,

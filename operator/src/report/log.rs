@@ -37,6 +37,13 @@ pub fn changes(plan: &Plan, applied: &Applied) {
             );
         }
     }
+    for error in applied.forgotten() {
+        warn!(
+            fleet,
+            %error,
+            "cannot keep the recurring load of a queue on its Deployment; trying again in an hour"
+        );
+    }
     for prune in &applied.pruned {
         info!(
             fleet,

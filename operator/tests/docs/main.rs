@@ -24,7 +24,8 @@ use crate::operations::{
 };
 use crate::scaling::{
     SNAPSHOTS, TRACES, call_budget, defaults, quiet_budget, simulate_flags, simulation_contest,
-    simulation_cuts, simulation_summary, simulation_tables, simulation_throttled, worked_example,
+    simulation_cuts, simulation_forecast, simulation_summary, simulation_tables, simulation_throttled,
+    worked_example,
 };
 
 fn root() -> PathBuf {
@@ -61,6 +62,11 @@ fn blocks() -> Vec<(String, String, String)> {
             "docs/contest.md",
             "simulation-contest",
             simulation_contest(),
+        ),
+        (
+            "docs/scaling/forecast.md",
+            "simulation-forecast",
+            simulation_forecast(),
         ),
         (SIMULATION, "simulation-summary", simulation_summary()),
         (SIMULATION, "simulation-tables", simulation_tables()),

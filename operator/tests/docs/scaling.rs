@@ -114,6 +114,11 @@ pub(crate) fn defaults() -> String {
             "It depends on your load.",
         ),
         (
+            "scaling.forecast",
+            "none".to_owned(),
+            "It helps only if your load recurs.",
+        ),
+        (
             "scaling.mode",
             format!("{:?}", policy.mode),
             "The operator decides and scales.",
@@ -411,6 +416,12 @@ pub(crate) fn simulation_contest() -> String {
 /// Workers that are limited by something else than their slots.
 pub(crate) fn simulation_throttled() -> String {
     format!("```\n{}\n```\n", body("throttled__throttled"))
+}
+
+/// The output of the command about loads that recur, as it was reviewed.
+pub(crate) fn simulation_forecast() -> String {
+    let text = read("operator/simulation/examples/forecast.txt");
+    format!("```\n{}\n```\n", text.trim())
 }
 
 /// What was cut off, and what it costs that it is not.

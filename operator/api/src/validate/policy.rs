@@ -67,7 +67,8 @@ impl<'a> Layers<'a> {
     }
 }
 
-/// The policy of one queue, complete except for the schedule, which depends on the time.
+/// The policy of one queue, complete except for the schedule and the forecast, which depend on the
+/// time.
 pub(super) fn resolve(
     spec: &TaskQueueWorkerSpec,
     queue: &QueueSpec,
@@ -132,6 +133,7 @@ pub(super) fn resolve(
         ),
         behavior: behavior(&layers, default.behavior),
         scheduled_min: default.scheduled_min,
+        forecast: default.forecast,
         fallback: layers
             .find("fallback", |s| s.fallback.as_ref())
             .map(|(_, fallback)| scaling::Fallback {

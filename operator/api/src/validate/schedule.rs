@@ -1,12 +1,12 @@
-//! Checks the minimums by time window of one queue. Pure.
+//! Checks the minimums by time window and the forecast of one queue. Pure.
 
 use std::collections::BTreeSet;
 
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::cron::Cron;
-use crate::scaling::ScheduleSpec;
-use crate::schedule::{Window, next_after, time_zone};
+use crate::scaling::{ForecastMode, ForecastSpec, ScheduleSpec};
+use crate::schedule::{self, Window, next_after};
 use crate::validate::findings::Findings;
 use crate::worker::{QueueSpec, TaskQueueWorkerSpec};
 
@@ -32,17 +32,42 @@ pub(super) fn windows(
     windows.collect()
 }
 
-fn window(spec: &ScheduleSpec, path: &str, findings: &mut Findings) -> Option<Window> {
-    let zone = time_zone(&spec.time_zone);
+/// The time zone of one queue's forecast, its own or else the fleet's; `None` = no forecast.
+pub(super) fn forecast(
+    spec: &TaskQueueWorkerSpec,
+    queue: &QueueSpec,
+    findings: &mut Findings,
+) -> Option<TimeZone> {
+    let own = queue
+        .scaling
+        .as_ref()
+        .and_then(|scaling| scaling.forecast.as_ref());
+    let (path, forecast) = match (own, &spec.scaling.forecast) {
+        (Some(own), _) => (format!("spec.queues[{}].scaling", queue.name), own),
+        (None, Some(fleets)) => ("spec.scaling".to_owned(), fleets),
+        (None, None) => return None,
+    };
+    let ForecastSpec { mode, time_zone } = forecast;
+    let zone = known_zone(time_zone, &format!("{path}.forecast"), findings);
+    match mode {
+        ForecastMode::Enabled => zone,
+        ForecastMode::Disabled => None,
+    }
+}
+
+fn known_zone(name: &str, path: &str, findings: &mut Findings) -> Option<TimeZone> {
+    let zone = schedule::time_zone(name);
     if zone.is_none() {
         findings.add_once(
             format!("{path}.timeZone"),
-            format!(
-                "{:?} is not a time zone; use an IANA name such as Europe/Berlin",
-                spec.time_zone
-            ),
+            format!("{name:?} is not a time zone; use an IANA name such as Europe/Berlin"),
         );
     }
+    zone
+}
+
+fn window(spec: &ScheduleSpec, path: &str, findings: &mut Findings) -> Option<Window> {
+    let zone = known_zone(&spec.time_zone, path, findings);
     let mut cron = |field: &str, text: &str| match text.parse::<Cron>() {
         Ok(cron) if happens(&cron) => Some(cron),
         Ok(_) => {

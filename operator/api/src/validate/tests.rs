@@ -157,6 +157,7 @@ fn a_queue_overrides_the_fleet_field_by_field() {
             },
         },
         scheduled_min: 0,
+        forecast: None,
         fallback: Some(Fallback {
             failure_threshold: 4,
             replicas: 2,
@@ -384,6 +385,46 @@ fn an_invalid_schedule_of_the_fleet_is_refused_once() {
              hour, day of month, month and day of week, such as \"0 8 * * MON-FRI\"",
             "spec.scaling.schedule[1].end: must not be the same as start: the window would never \
              open",
+        ]
+    );
+}
+
+#[test]
+fn a_forecast_is_off_by_default_and_a_queue_overrides_the_fleet() {
+    let zones = |fleets: Value, queues: Value| {
+        let fleet = validate(&worker(|resource| {
+            resource["spec"]["scaling"] = fleets;
+            resource["spec"]["queues"][1]["scaling"] = queues;
+        }));
+        let queues = fleet.unwrap().queues.into_iter();
+        let names = queues.map(|queue| queue.forecast?.iana_name().map(str::to_owned));
+        names.collect::<Vec<_>>()
+    };
+    let named = |name: &str| Some(name.to_owned());
+    let (enabled, disabled) = (json!({"mode": "Enabled"}), json!({"mode": "Disabled"}));
+    let berlin = json!({"mode": "Enabled", "timeZone": "Europe/Berlin"});
+    assert_eq!(zones(json!({}), json!({})), [None, None]);
+    assert_eq!(
+        zones(json!({"forecast": enabled}), json!({})),
+        [named("UTC"), named("UTC")]
+    );
+    assert_eq!(
+        zones(json!({"forecast": enabled}), json!({"forecast": disabled})),
+        [named("UTC"), None]
+    );
+    assert_eq!(
+        zones(json!({}), json!({"forecast": berlin})),
+        [None, named("Europe/Berlin")]
+    );
+    let refused = refusals(|resource| {
+        resource["spec"]["scaling"] =
+            json!({"forecast": {"mode": "Disabled", "timeZone": "Europe/Atlantis"}});
+    });
+    assert_eq!(
+        refused,
+        [
+            "spec.scaling.forecast.timeZone: \"Europe/Atlantis\" is not a time zone; use an IANA \
+             name such as Europe/Berlin"
         ]
     );
 }

@@ -39,6 +39,7 @@ prop_compose! {
         (low, high, scheduled_min) in (0..8_u32, 0..30_u32, 0..10_u32),
         (target, utilization, slots) in (1..60_u64, prop::option::of(1..101_u32), 1..50_u32),
         backlog_per_replica in prop::option::of(1..50_u32),
+        forecast in prop::option::weighted(0.3, 1..40_u32),
         (cooldown, grace) in (1..120_u64, 1..600_u64),
         (scale_up, scale_down) in (rules(), rules()),
         fallback in prop::option::of((1..5_u32, 0..20_u32)),
@@ -48,6 +49,7 @@ prop_compose! {
             min: low.min(high),
             max: high,
             scheduled_min,
+            forecast: forecast.map(|replicas| Forecast { replicas, pattern: Pattern::Daily }),
             queue_wait_target: Duration::from_secs(target),
             target_utilization: utilization,
             slots_per_replica: slots,
@@ -67,7 +69,7 @@ prop_compose! {
 
 /// The next event of a story.
 #[derive(Debug, Clone)]
-struct Event {
+pub(crate) struct Event {
     seconds: u64,
     /// `None` = the reading fails.
     backlog: Option<TypeBacklog>,
@@ -121,17 +123,17 @@ prop_compose! {
 }
 
 /// A sequence of events as it unfolds.
-struct Story {
-    now: Time,
+pub(crate) struct Story {
+    pub(crate) now: Time,
     sequence: u64,
     failures: u32,
     requested: u32,
     processed: u64,
-    history: History,
+    pub(crate) history: History,
 }
 
 impl Story {
-    fn new(requested: u32) -> Self {
+    pub(crate) fn new(requested: u32) -> Self {
         let (now, history) = (Time::from_secs(500), History::new());
         Self {
             now,
@@ -143,7 +145,7 @@ impl Story {
         }
     }
 
-    fn observation(&mut self, event: &Event) -> Observation {
+    pub(crate) fn observation(&mut self, event: &Event) -> Observation {
         self.now = self.now.plus(Duration::from_secs(event.seconds));
         self.processed += event.done;
         let backlog = if let Some(backlog) = event.backlog {
@@ -223,7 +225,7 @@ impl Story {
         }
     }
 
-    fn decide(&mut self, policy: &Policy, observation: &Observation) -> Decision {
+    pub(crate) fn decide(&mut self, policy: &Policy, observation: &Observation) -> Decision {
         self.history.observe(policy, observation, self.now);
         decide(policy, observation, &self.history, self.now)
     }
@@ -235,7 +237,7 @@ impl Story {
         }
     }
 
-    fn tell(&mut self, policy: &Policy, events: &[Event]) {
+    pub(crate) fn tell(&mut self, policy: &Policy, events: &[Event]) {
         for event in events {
             let observation = self.observation(event);
             let decision = self.decide(policy, &observation);
@@ -244,7 +246,7 @@ impl Story {
     }
 }
 
-fn stories() -> impl Strategy<Value = (Policy, u32, Vec<Event>)> {
+pub(crate) fn stories() -> impl Strategy<Value = (Policy, u32, Vec<Event>)> {
     (
         policies(),
         0..25_u32,
@@ -342,7 +344,9 @@ proptest! {
         pods in 1..5_u32,
     ) {
         let step = StepPolicy { kind: StepKind::Pods, value: pods, period: Duration::from_secs(1) };
-        let mut policy = Policy { min: 0, scheduled_min: 0, max: 30, fallback: None, ..policy };
+        let mut policy = Policy {
+            min: 0, scheduled_min: 0, forecast: None, max: 30, fallback: None, ..policy
+        };
         for rules in [&mut policy.behavior.scale_up, &mut policy.behavior.scale_down] {
             rules.policies = vec![step];
         }

@@ -8,6 +8,7 @@
 use std::f64::consts::PI;
 
 use crate::rng::Rng;
+use crate::time::Millis;
 use crate::trace::{Task, millis, poisson};
 
 const MINUTE: f64 = 60.0;
@@ -88,6 +89,19 @@ impl Load {
         let mut tasks = self.full(rng);
         tasks.retain(|task| rng.unit() * 600_000.0 <= task.arrives as f64);
         tasks
+    }
+
+    /// The tasks of this many hours at full load, each hour with arrivals of its own.
+    pub(crate) fn for_hours(&self, hours: u32, seed: u64) -> Vec<Task> {
+        let rng = &mut Rng::new(seed);
+        let hour = |hour: u32| {
+            let mut tasks = self.full(rng);
+            for task in &mut tasks {
+                task.arrives += millis(HOUR) * Millis::from(hour);
+            }
+            tasks
+        };
+        (0..hours).flat_map(hour).collect()
     }
 
     fn full(&self, rng: &mut Rng) -> Vec<Task> {

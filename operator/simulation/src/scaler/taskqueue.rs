@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use taskqueue_scaling::{
-    Backlog, Decision, History, Observation, PerType, PodPhase, PodSlots, Policy, Reading,
-    Replicas, Slots, Time, TypeBacklog, TypeSlots, UnknownReason, decide, victims,
+    Backlog, Decision, History, LocalTime, Observation, PerType, PodPhase, PodSlots, Policy,
+    Reading, RecurringLoad, Replicas, Slots, Time, TypeBacklog, TypeSlots, UnknownReason, decide,
+    victims,
 };
 
 use crate::engine::{Action, Cluster, Scale, Scaler, WorkerRow};
@@ -116,6 +117,8 @@ pub struct TaskQueue {
     cache: Millis,
     /// Never removes a pod whose last heartbeat shows a slot in use.
     careful: bool,
+    /// The bursts that recur; `None` = no forecast. Its text outlives a restart.
+    recurring: Option<RecurringLoad>,
     memory: Memory,
     changes: Vec<(Millis, String)>,
 }
@@ -155,6 +158,7 @@ impl TaskQueue {
             policy,
             cache: setup.cache,
             careful: false,
+            recurring: None,
             memory: Memory::default(),
             changes: Vec::new(),
         }
@@ -166,6 +170,15 @@ impl TaskQueue {
     pub fn careful(self) -> Self {
         Self {
             careful: true,
+            ..self
+        }
+    }
+
+    /// The same policy with a forecast. The trace begins on a Monday at 00:00.
+    #[must_use]
+    pub fn with_forecast(self) -> Self {
+        Self {
+            recurring: Some(RecurringLoad::default()),
             ..self
         }
     }
@@ -349,7 +362,7 @@ impl Scaler for TaskQueue {
         self.read(cluster);
         let memory = &self.memory;
         let next = memory.next_statistics.min(memory.next_list);
-        let next = memory.look_again.map_or(next, |again| again.min(next));
+        let mut next = memory.look_again.map_or(next, |again| again.min(next));
         let Some(backlog) = self.memory.backlog.clone() else {
             return Action { next, scale: None };
         };
@@ -362,7 +375,15 @@ impl Scaler for TaskQueue {
         let time = Time::from_millis(now);
         let history = &mut self.memory.history;
         history.observe(&self.policy, &observation, time);
-        let mut decision = decide(&self.policy, &observation, history, time);
+        let mut policy = self.policy.clone();
+        if let Some(recurring) = &mut self.recurring {
+            let local = LocalTime::from_millis(now);
+            recurring.observe(&policy, &observation.backlog, history, time, local);
+            policy.forecast = recurring.forecast(&policy, history, local);
+            let rise = recurring.next_rise(&policy, history, local);
+            next = rise.map_or(next, |rise| next.min(now + rise.as_millis() as Millis));
+        }
+        let mut decision = decide(&policy, &observation, history, time);
         self.bound_by_idle_pods(&mut decision, &observation);
         self.memory.history.carried_out(&decision, time);
         if !decision.act {
@@ -396,5 +417,10 @@ impl Scaler for TaskQueue {
 
     fn restart(&mut self) {
         self.memory = Memory::default();
+        if let Some(recurring) = &mut self.recurring {
+            let text = recurring.to_text();
+            let kept = text.and_then(|text| RecurringLoad::from_text(&text));
+            *recurring = kept.unwrap_or_default();
+        }
     }
 }

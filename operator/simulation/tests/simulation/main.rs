@@ -9,5 +9,6 @@ mod before;
 mod contest;
 mod cuts;
 mod formats;
+mod recurring;
 mod throttled;
 mod traces;

@@ -196,4 +196,31 @@ pub(super) const SCALING: &[Mistake] = &[
         )],
         &["spec.queues[0].scaling.schedule[0].minReplicas: Required value"],
     ),
+    (
+        "a forecast without a mode",
+        &[("/spec/scaling", r#"{"forecast": {"timeZone": "UTC"}}"#)],
+        &["spec.scaling.forecast.mode: Required value"],
+    ),
+    (
+        "a forecast with a mode that does not exist",
+        &[(
+            "/spec/queues/0/scaling",
+            r#"{"forecast": {"mode": "Active"}}"#,
+        )],
+        &[
+            "spec.queues[0].scaling.forecast.mode",
+            r#"supported values: "Enabled", "Disabled""#,
+        ],
+    ),
+    (
+        "a forecast in an unknown time zone",
+        &[(
+            "/spec/scaling",
+            r#"{"forecast": {"mode": "Enabled", "timeZone": "+01:00"}}"#,
+        )],
+        &[
+            "spec.scaling.forecast.timeZone",
+            "timeZone must be an IANA name",
+        ],
+    ),
 ];

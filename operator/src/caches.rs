@@ -325,6 +325,13 @@ fn owner_of(deployment: &Deployment) -> Option<String> {
     owner.map(|owner| owner.uid.clone())
 }
 
+/// The fleets that own a Deployment.
+pub fn owners_of(deployment: &Deployment) -> impl Iterator<Item = ObjectRef<GuardedFleet>> {
+    let namespace = deployment.metadata.namespace.as_deref();
+    let owners = deployment.metadata.owner_references.iter().flatten();
+    owners.filter_map(move |owner| ObjectRef::from_owner_ref(namespace, owner, ()))
+}
+
 /// The key that finds the pods of a fleet: they carry its name as a label.
 pub fn worker_key(namespace: &str, fleet: &str) -> String {
     format!("{namespace}/{fleet}")

@@ -4,6 +4,8 @@
 //! without a limit. This client sends each call once and ends it within its time limit; the caller
 //! decides when to try again. It detects a connection whose peer has vanished, and closes it.
 
+mod operation;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use tower::{BoxError, Service, ServiceBuilder};
 use crate::kube_error;
 use crate::kubeconfig;
 
+pub use operation::Operation;
+
 /// Time limit for opening a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Time limit for one call, its body included. A little longer than the 10 s that the API server
@@ -42,10 +46,9 @@ const IDLE: Duration = Duration::from_mins(1);
 
 /// Observes every call to the API server.
 pub trait Observer: Send + Sync {
-    /// A call ended. `method`: the method of HTTP, or `WATCH`, which takes until the watch begins.
-    /// `code`: the status of HTTP; without an answer `timeout`, `error`, or `abandoned` if the
-    /// caller stopped waiting.
-    fn call(&self, method: &str, code: &str, took: Duration);
+    /// A call ended; a watch takes until it begins. `code`: the status of HTTP; without an answer
+    /// `timeout`, `error`, or `abandoned` if the caller stopped waiting.
+    fn call(&self, operation: Operation, code: &str, took: Duration);
 }
 
 /// An observed client for the cluster of the kubeconfig or, in a pod, of the ServiceAccount.
@@ -140,7 +143,7 @@ struct Bounded<S> {
 /// waiting.
 struct Timed {
     observer: Arc<dyn Observer>,
-    method: String,
+    operation: Operation,
     began: Instant,
     code: String,
 }
@@ -148,7 +151,7 @@ struct Timed {
 impl Drop for Timed {
     fn drop(&mut self) {
         self.observer
-            .call(&self.method, &self.code, self.began.elapsed());
+            .call(self.operation, &self.code, self.began.elapsed());
     }
 }
 
@@ -171,21 +174,14 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Answered<B> {
-        let asks = |word: &str| {
-            let query = request.uri().query().unwrap_or_default();
-            query.split('&').any(|pair| pair.starts_with(word))
-        };
-        let watch = asks("watch=true");
-        let limit = if asks("limit=") { LIST } else { self.call };
-        let method = if watch {
-            "WATCH".to_owned()
-        } else {
-            request.method().to_string()
-        };
+        let watch = operation::is_watch(&request);
+        let list = operation::has_parameter(&request, "limit=");
+        let limit = if list { LIST } else { self.call };
+        let operation = Operation::of(&request);
         let observer = self.observer.clone();
         let mut timed = observer.map(|observer| Timed {
             observer,
-            method,
+            operation,
             began: Instant::now(),
             code: "abandoned".to_owned(),
         });

@@ -15,6 +15,7 @@ use crate::carry_over;
 use crate::clock::Moment;
 use crate::connection_check::{self, ConnectionCheck};
 use crate::error::Error;
+use crate::fleets::owner_of;
 use crate::observe;
 use crate::report::conditions::blocked;
 use crate::report::{Pass, Subject, log};
@@ -31,25 +32,37 @@ const UNLISTED: Duration = Duration::from_secs(1);
 /// If something could not be written, or the pass panicked. What could not be read is not an error;
 /// it is part of the report.
 pub async fn reconcile(object: Arc<GuardedFleet>, context: Arc<Context>) -> Result<Action, Error> {
+    let Some(after) = timed_pass(&object, &context).await? else {
+        return Ok(Action::await_change());
+    };
+    context.shared.due(Subject::of(&object).metadata, after);
+    Ok(Action::requeue(after))
+}
+
+/// Runs one pass, counts it and times it. Returns after how long the next one is due; `None` if
+/// only a change can need one.
+async fn timed_pass(object: &GuardedFleet, context: &Context) -> Result<Option<Duration>, Error> {
     context.started().await;
     let shared = &context.shared;
     if !shared.leading.begun().await {
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     let began = shared.clock.now();
-    let subject = Subject::of(&object);
+    let subject = Subject::of(object);
+    let fleet = owner_of(subject.metadata);
+    let _running = shared.metrics.work_queue().begin(fleet, began.monotonic);
     if subject.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     // On the heap, because it is large and every fleet in work has one.
-    let pass = Box::pin(pass(&subject, &object, &context, began));
+    let pass = Box::pin(pass(&subject, object, context, began));
     let pass = errors::caught(shared, pass);
     let result = tokio::select! {
         biased;
         () = shared.leading.ended() => {
             // Writes in progress may or may not have taken effect: they are repeated.
             shared.fleets.state(subject.metadata).lock().await.forget_writes();
-            return Ok(Action::requeue(Duration::ZERO));
+            return Ok(Some(Duration::ZERO));
         }
         result = pass => result,
     };
@@ -70,7 +83,7 @@ async fn pass(
     object: &GuardedFleet,
     context: &Context,
     now: Moment,
-) -> Result<Action, Error> {
+) -> Result<Option<Duration>, Error> {
     let shared = &context.shared;
     let state = shared.fleets.state(subject.metadata);
     let state = &mut *state.lock().await;
@@ -81,14 +94,14 @@ async fn pass(
         Err(message) => {
             let reported = shared.reports.refused(subject, &message, state, now).await;
             return carry_over::status(state, reported)
-                .map(|()| Action::await_change())
+                .map(|()| None)
                 .inspect_err(|error| shared.metrics.error(error));
         }
     };
     let fleet = &*fleet;
     // A kind that has not been listed yet says nothing about its objects: the fleet stays as it is.
     if observe::connection::is_pending(fleet, &context.caches) {
-        return Ok(Action::requeue(UNLISTED));
+        return Ok(Some(UNLISTED));
     }
 
     // observe: reads caches and Secrets, and those Deployments that this process wrote and the
@@ -133,7 +146,7 @@ async fn pass(
         .min(blocked::until_reported(state, now.monotonic));
     let due = now.monotonic.plus(requeue_after);
     shared.fleets.requeue_at(subject.metadata, due);
-    errors::finish(applied, reported, requeue_after)
+    errors::finish(applied, reported).map(|()| Some(requeue_after))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use kube::core::ObjectMeta;
 use parking_lot::Mutex;
 use taskqueue_api::FleetKey;
 use taskqueue_scaling::Time;
+use taskqueue_temporal::OwnerKey;
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::error::Class;
@@ -99,5 +100,13 @@ pub fn key_of(metadata: &ObjectMeta) -> FleetKey {
         namespace: metadata.namespace.clone().unwrap_or_default(),
         name: metadata.name.clone().unwrap_or_default(),
         uid: metadata.uid.clone().unwrap_or_default(),
+    }
+}
+
+/// The key by which the readers of Temporal and the metrics know a fleet.
+pub fn owner_of(metadata: &ObjectMeta) -> OwnerKey {
+    OwnerKey {
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        name: metadata.name.clone().unwrap_or_default(),
     }
 }

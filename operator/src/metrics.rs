@@ -1,10 +1,14 @@
-//! The operator's metrics. Holds numbers and renders them; no other I/O. Decides nothing.
+//! The operator's metrics. Holds numbers and renders them; reads `/proc`, no other I/O. Decides
+//! nothing.
 
 mod family;
 mod fleets;
 pub mod kubernetes;
+mod process;
+mod spec;
 pub mod table;
 pub mod temporal;
+pub mod work_queue;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -26,6 +30,8 @@ use tracing::debug;
 use crate::clock::Clock;
 use crate::error::{Class, Error, ErrorReason};
 
+use work_queue::WorkQueue;
+
 /// Buckets for the duration of a pass, in seconds. Most passes end within a few milliseconds
 /// because there is nothing to write.
 const PASS_BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
@@ -42,6 +48,7 @@ pub struct Metrics {
     leader: IntGauge,
     caches_synced: IntGauge,
     namespace_watched: IntGaugeVec,
+    work_queue: WorkQueue,
     fleets: Arc<Mutex<BTreeMap<OwnerKey, FleetNumbers>>>,
     read_at: Arc<OnceLock<Box<ReadAt>>>,
     clock: Clock,
@@ -78,6 +85,7 @@ impl Metrics {
                 opts(&table::NAMESPACE_WATCHED),
                 table::NAMESPACE_WATCHED.labels,
             )?,
+            work_queue: WorkQueue::register(&registry)?,
             fleets: Arc::default(),
             read_at: Arc::default(),
             clock,
@@ -126,6 +134,11 @@ impl Metrics {
         &self.registry
     }
 
+    /// The fleets that wait for a pass.
+    pub fn work_queue(&self) -> &WorkQueue {
+        &self.work_queue
+    }
+
     /// Everything that `/metrics` exposes now, in Prometheus' text format.
     ///
     /// # Errors
@@ -135,6 +148,8 @@ impl Metrics {
         let unknown: &ReadAt = &|_, _| None;
         let read_at = self.read_at.get().map_or(unknown, |read_at| &**read_at);
         let now = self.clock.now().monotonic;
+        process::write(&mut text);
+        self.work_queue.write(now, &mut text);
         fleets::write(&self.fleets(), read_at, now, &mut text);
         Ok(text)
     }
@@ -232,8 +247,11 @@ mod tests {
     use taskqueue_scaling::{PerType, ServiceTime, TypeBacklog};
     use taskqueue_temporal::ServerNamespace;
 
+    /// What is exposed, without the numbers of the process, which change by themselves.
     fn text(metrics: &Metrics) -> String {
-        metrics.text().unwrap()
+        let text = metrics.text().unwrap();
+        let lines = text.lines().filter(|line| !line.contains("process_"));
+        lines.fold(String::new(), |text, line| text + line + "\n")
     }
 
     fn fleet() -> OwnerKey {
@@ -358,7 +376,7 @@ mod tests {
         metrics.set_fleet(fleet(), numbers(1));
         metrics.watch_error("Pod");
         metrics.write("apply", "Deployment");
-        for line in text(&metrics).lines() {
+        for line in metrics.text().unwrap().lines() {
             let Some(header) = line.strip_prefix("# HELP ") else {
                 continue;
             };

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use sandbox_machine::{
-    Column, Image, Name, OrderClients, Programs, Progress, Sandbox, cargo, checkout, table,
+    Column, Image, Name, OrderClients, Programs, Progress, Sandbox, Tool, cargo, checkout, table,
 };
 
 use crate::stdout::print;
@@ -161,6 +161,8 @@ impl Stage {
                 let programs = Sandbox::provision(&name, Progress::default())?;
                 let clients = Sandbox::provision_clients(&name, Progress::default())?;
                 equip(&mut command, &programs, &clients)?;
+                let tool = Sandbox::provision_tool(&name, Tool::Dashboards, Progress::default())?;
+                command.env("DASHBOARDS", tool);
             }
             Needs::Cluster => {
                 let name: Name = NAME.parse()?;
@@ -191,6 +193,8 @@ impl Stage {
         ])?;
         let clients = Sandbox::provision_clients(name, Progress::default())?;
         equip(&mut command, sandbox.programs(), &clients)?;
+        // So that no test waits for the compiler.
+        Sandbox::provision_tool(name, Tool::Helm3, Progress::default())?;
         command.env("TASKQUEUE_SANDBOX", name.as_str());
         succeed(command)
     }

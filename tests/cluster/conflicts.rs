@@ -148,6 +148,7 @@ fn changing(cluster: &TestCluster, (from, to): (u32, u32), decided_on: ScalePrec
         },
         changed_by_others: None,
         vanished: false,
+        remember: None,
     };
     Plan {
         fleet: FleetKey {

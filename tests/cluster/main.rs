@@ -26,6 +26,7 @@ mod faults;
 mod front;
 mod hanging;
 mod harness;
+mod helm3;
 mod hints;
 mod keys;
 mod languages;

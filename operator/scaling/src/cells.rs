@@ -14,7 +14,7 @@ const COME_PERCENT: u64 = 75;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cells {
     pattern: Pattern,
-    cells: Vec<Cell>,
+    all: Vec<Cell>,
     present: Option<Present>,
 }
 
@@ -41,7 +41,7 @@ impl Cells {
     pub(crate) fn new(pattern: Pattern) -> Self {
         Self {
             pattern,
-            cells: vec![Cell::default(); pattern.cells()],
+            all: vec![Cell::default(); pattern.cells()],
             present: None,
         }
     }
@@ -52,7 +52,7 @@ impl Cells {
 
     /// Whether no burst is known.
     pub(crate) fn is_empty(&self) -> bool {
-        self.cells.iter().all(|cell| *cell == Cell::default())
+        self.all.iter().all(|cell| *cell == Cell::default())
     }
 
     /// Takes in the burst that a reading at `at` shows; 0 if it shows none. `before` is the time of
@@ -74,7 +74,7 @@ impl Cells {
                 peak = peak.max(std::mem::take(&mut burst));
             }
             self.close(present.number, peak, covered);
-            let cells = u64::try_from(self.cells.len()).unwrap_or(u64::MAX);
+            let cells = u64::try_from(self.all.len()).unwrap_or(u64::MAX);
             let first = number.saturating_sub(cells);
             for skipped in present.number.saturating_add(1).max(first)..number {
                 self.close(skipped, 0, covered);
@@ -102,7 +102,7 @@ impl Cells {
             return;
         }
         let index = self.index(number);
-        let Some(cell) = self.cells.get_mut(index) else {
+        let Some(cell) = self.all.get_mut(index) else {
             return;
         };
         let mut sizes = [cell.believed, cell.last, peak];
@@ -125,7 +125,7 @@ impl Cells {
             present.came.is_some_and(over)
         });
         let over = present.map(|present| present.number);
-        let cells = (self.number(now)..=self.number(to)).take(self.cells.len());
+        let cells = (self.number(now)..=self.number(to)).take(self.all.len());
         let due = cells.filter(|number| Some(*number) != over);
         due.map(|number| self.cell(number).believed)
             .max()
@@ -138,15 +138,15 @@ impl Cells {
             return None;
         }
         let next = self.number(to).saturating_add(1);
-        let mut cells = (next..).take(self.cells.len());
+        let mut cells = (next..).take(self.all.len());
         let found = cells.find(|number| self.cell(*number).believed > 0)?;
         Some(self.start(found))
     }
 
     /// Whether the bursts are no pattern, because too many cells have one.
     fn is_restless(&self) -> bool {
-        let believed = self.cells.iter().filter(|cell| cell.believed > 0).count();
-        believed.saturating_mul(RESTLESS_ONE_IN) > self.cells.len()
+        let believed = self.all.iter().filter(|cell| cell.believed > 0).count();
+        believed.saturating_mul(RESTLESS_ONE_IN) > self.all.len()
     }
 
     fn knows(&self, number: u64) -> bool {
@@ -154,12 +154,12 @@ impl Cells {
     }
 
     fn cell(&self, number: u64) -> Cell {
-        let cell = self.cells.get(self.index(number));
+        let cell = self.all.get(self.index(number));
         cell.copied().unwrap_or_default()
     }
 
     fn index(&self, number: u64) -> usize {
-        let cells = u64::try_from(self.cells.len()).unwrap_or(u64::MAX).max(1);
+        let cells = u64::try_from(self.all.len()).unwrap_or(u64::MAX).max(1);
         usize::try_from(number.checked_rem(cells).unwrap_or(0)).unwrap_or(0)
     }
 
@@ -176,7 +176,7 @@ impl Cells {
     /// number before a letter repeats it.
     pub(crate) fn to_text(&self) -> String {
         let of = |size: fn(&Cell) -> u64| {
-            let letters: Vec<char> = self.cells.iter().map(|cell| letter(size(cell))).collect();
+            let letters: Vec<char> = self.all.iter().map(|cell| letter(size(cell))).collect();
             let runs = letters.chunk_by(|a, b| a == b).map(|run| match run {
                 [one, _, _, ..] => format!("{}{one}", run.len()),
                 few => few.iter().collect(),
@@ -194,7 +194,7 @@ impl Cells {
         let cells = believed.into_iter().zip(last);
         let cells = cells.map(|(believed, last)| Cell { believed, last });
         Some(Self {
-            cells: cells.collect(),
+            all: cells.collect(),
             ..Self::new(pattern)
         })
     }

@@ -93,13 +93,16 @@ async fn a_call_without_a_complete_answer_times_out() {
 struct Calls(parking_lot::Mutex<Vec<(String, String)>>);
 
 impl Observer for Calls {
-    fn call(&self, method: &str, code: &str, _: Duration) {
-        self.0.lock().push((method.to_owned(), code.to_owned()));
+    fn call(&self, operation: Operation, code: &str, _: Duration) {
+        let Operation { verb, resource, .. } = operation;
+        self.0
+            .lock()
+            .push((format!("{verb} {resource}"), code.to_owned()));
     }
 }
 
 #[tokio::test]
-async fn each_call_is_observed_with_its_method_and_its_outcome() {
+async fn each_call_is_observed_with_its_operation_and_its_outcome() {
     ring();
     let calls = Arc::<Calls>::default();
     for answer in [EMPTY, AWAY, "", WATCH, "no HTTP\r\n\r\n"] {
@@ -122,17 +125,17 @@ async fn each_call_is_observed_with_its_method_and_its_outcome() {
     let calls = calls.0.lock();
     let calls: Vec<String> = calls
         .iter()
-        .map(|(method, code)| format!("{method} {code}"))
+        .map(|(operation, code)| format!("{operation} {code}"))
         .collect();
     assert_eq!(
         calls,
         [
-            "GET 404",
-            "GET 503",
-            "GET timeout",
-            "WATCH 200",
-            "GET error",
-            "GET abandoned"
+            "get pods 404",
+            "get pods 503",
+            "get pods timeout",
+            "watch pods 200",
+            "get pods error",
+            "get pods abandoned"
         ]
     );
 }

@@ -16,7 +16,7 @@ use tracing::warn;
 use crate::apply::Writer;
 use crate::caches::Caches;
 use crate::clock::Clock;
-use crate::fleets::{Fleets, key_of};
+use crate::fleets::{Fleets, key_of, owner_of};
 use crate::leading::Leading;
 use crate::metrics::Metrics;
 use crate::observe::secrets::Secrets;
@@ -71,6 +71,18 @@ pub struct Context {
 }
 
 impl Shared {
+    /// Notes after how long the next pass of a fleet is due.
+    pub(super) fn due(&self, metadata: &ObjectMeta, after: Duration) {
+        let at = self.clock.now().monotonic.plus(after);
+        self.metrics.work_queue().due(&owner_of(metadata), at);
+    }
+
+    /// Notes that an event asks for a pass of a fleet.
+    pub fn asked(&self, fleet: OwnerKey) {
+        let now = self.clock.now().monotonic;
+        self.metrics.work_queue().asked(fleet, now);
+    }
+
     /// Drops everything known about a fleet that is gone.
     pub fn forget(&self, metadata: &ObjectMeta) {
         self.forget_key(&key_of(metadata));
@@ -88,6 +100,7 @@ impl Shared {
             let (namespace, name) = (key.namespace.clone(), key.name.clone());
             let owner = OwnerKey { namespace, name };
             self.metrics.forget(&owner);
+            self.metrics.work_queue().forget(&owner);
             self.readers.forget(&owner);
             self.scrapers.forget(&owner);
         });

@@ -30,15 +30,11 @@ pub(super) async fn caught<T>(
 }
 
 /// Ends a pass. Of several errors it returns the one to be tried again soonest.
-pub(super) fn finish(
-    applied: Applied,
-    reported: Result<(), Error>,
-    requeue_after: Duration,
-) -> Result<Action, Error> {
+pub(super) fn finish(applied: Applied, reported: Result<(), Error>) -> Result<(), Error> {
     let errors = applied.into_errors().into_iter().chain(reported.err());
     match errors.min_by_key(|error| error.class().wait(0)) {
         Some(error) => Err(error),
-        None => Ok(Action::requeue(requeue_after)),
+        None => Ok(()),
     }
 }
 
@@ -57,7 +53,9 @@ pub fn error_policy(object: Arc<GuardedFleet>, error: &Error, context: Arc<Conte
     let now = context.shared.clock.now().monotonic;
     // A time that has passed was that of this pass.
     let due = requeue_at.filter(|at| *at > now);
-    Action::requeue(due.map_or(wait, |at| wait.min(at.since(now))))
+    let wait = due.map_or(wait, |at| wait.min(at.since(now)));
+    context.shared.due(metadata, wait);
+    Action::requeue(wait)
 }
 
 /// Up to a fifth of the first wait of the class, from the object's uid: stable, so that tests are

@@ -52,6 +52,11 @@ impl Family {
         let names = self.spec.labels.get(subject.labels..).unwrap_or_default();
         debug_assert_eq!(names.len(), further.len(), "{}", self.spec.name);
         self.series.push_str(self.spec.name);
+        if self.spec.labels.is_empty() {
+            let written = writeln!(self.series, " {value}");
+            debug_assert!(written.is_ok(), "a String takes all that is written");
+            return;
+        }
         self.series.push('{');
         self.series.push_str(&subject.text);
         for (name, value) in names.iter().zip(further) {
@@ -143,6 +148,21 @@ mod tests {
         );
         let sample = Sample::parse(lines[2]).unwrap();
         assert_eq!(sample.label("name"), Some("a\\b\"c\nd"));
+    }
+
+    #[test]
+    fn a_family_without_labels_has_no_braces() {
+        let mut family = Family::new(Spec {
+            labels: &[],
+            ..SPEC
+        });
+        family.add(&Subject::new(&[]), &[], 0.5);
+        let mut text = String::new();
+        family.write(&mut text);
+        assert_eq!(
+            text,
+            "# HELP things Things.\n# TYPE things gauge\nthings 0.5\n"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
 use super::table;
-use crate::client::Observer;
+use crate::client::{Observer, Operation};
 
 /// Buckets for the duration of a call, in seconds: an object from the API server's cache takes a
 /// few milliseconds, a write through admission webhooks up to 10 s each.
@@ -34,10 +34,17 @@ impl KubernetesNumbers {
 }
 
 impl Observer for KubernetesNumbers {
-    fn call(&self, method: &str, code: &str, took: Duration) {
-        self.requests.with_label_values(&[method, code]).inc();
+    fn call(&self, operation: Operation, code: &str, took: Duration) {
+        let Operation {
+            verb,
+            group,
+            resource,
+        } = operation;
+        self.requests
+            .with_label_values(&[verb, group, resource, code])
+            .inc();
         self.duration
-            .with_label_values(&[method])
+            .with_label_values(&[verb, group, resource])
             .observe(took.as_secs_f64());
     }
 }

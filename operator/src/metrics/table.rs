@@ -1,52 +1,15 @@
 //! Names, labels and help of every metric, in one place. Plain data: the registry, the tests and
 //! the documentation are built from this table.
 
-/// What kind of metric it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Only grows; restarts from zero when the process restarts or its object is created again.
-    Counter,
-    /// Any value.
-    Gauge,
-    /// A distribution in buckets.
-    Histogram,
-}
+pub mod process;
 
-/// One metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spec {
-    /// Its full name.
-    pub name: &'static str,
-    /// What kind it is.
-    pub kind: Kind,
-    /// Its labels, in order.
-    pub labels: &'static [&'static str],
-    /// What it means.
-    pub help: &'static str,
-}
+pub use super::spec::{Kind, Spec};
+use super::spec::{counter, gauge};
 
 /// Labels of the metrics of one fleet.
 const FLEET: [&str; 2] = ["namespace", "name"];
 /// Labels of the metrics of one queue.
 const QUEUE: [&str; 4] = ["namespace", "name", "queue", "task_queue"];
-
-const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Spec {
-    Spec {
-        name,
-        kind: Kind::Gauge,
-        labels,
-        help,
-    }
-}
-
-const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Spec {
-    Spec {
-        name,
-        kind: Kind::Counter,
-        labels,
-        help,
-    }
-}
 
 const PER_TYPE: &[&str] = &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "task_type"];
 
@@ -93,6 +56,32 @@ pub const RECONCILE_DURATION: Spec = Spec {
     kind: Kind::Histogram,
     labels: &[],
     help: "Duration of a reconcile, including its writes.",
+};
+/// `reconciles_running`.
+pub const RUNNING: Spec = gauge(
+    "taskqueue_operator_reconciles_running",
+    &[],
+    "Reconciles that run now; at most --concurrency for each scope that is watched.",
+);
+/// `workqueue_depth`.
+pub const QUEUE_DEPTH: Spec = gauge(
+    "taskqueue_operator_workqueue_depth",
+    &[],
+    "Fleets that wait for a reconcile.",
+);
+/// `workqueue_longest_wait_seconds`.
+pub const QUEUE_LONGEST: Spec = gauge(
+    "taskqueue_operator_workqueue_longest_wait_seconds",
+    &[],
+    "How long the fleet has waited that has waited longest for a reconcile; 0 if none waits.",
+);
+/// `workqueue_queue_duration_seconds`.
+pub const QUEUE_WAIT: Spec = Spec {
+    name: "taskqueue_operator_workqueue_queue_duration_seconds",
+    kind: Kind::Histogram,
+    labels: &[],
+    help: "How long a fleet waited for a reconcile: from the first event that asked for it, or \
+           from the time at which it was due, until it began.",
 };
 /// `reconcile_errors_total`.
 pub const RECONCILE_ERRORS: Spec = counter(
@@ -333,16 +322,17 @@ pub const CHANGES: Spec = counter(
 /// `kubernetes_requests_total`.
 pub const KUBERNETES_REQUESTS: Spec = counter(
     "taskqueue_operator_kubernetes_requests_total",
-    &["method", "code"],
-    "Completed calls to the Kubernetes API, by HTTP method (WATCH for the start of a watch) and \
-     HTTP status. Without an answer the code is timeout, error, or abandoned if the operator \
-     stopped waiting earlier.",
+    &["verb", "group", "resource", "code"],
+    "Completed calls to the Kubernetes API, by verb (watch for the start of a watch), API group \
+     (empty for the core group), resource with subresource, and HTTP status. Without an answer the \
+     code is timeout, error, or abandoned if the operator stopped waiting earlier. A kind of \
+     workload that the operator does not know is other, and a look-up of a kind is discovery.",
 );
 /// `kubernetes_request_duration_seconds`.
 pub const KUBERNETES_DURATION: Spec = Spec {
     name: "taskqueue_operator_kubernetes_request_duration_seconds",
     kind: Kind::Histogram,
-    labels: &["method"],
+    labels: &["verb", "group", "resource"],
     help: "Duration of calls to the Kubernetes API. Of a watch, the time until it begins.",
 };
 /// `temporal_requests_total`.
@@ -389,6 +379,10 @@ pub const ALL: &[Spec] = &[
     WATCH_ERRORS,
     RECONCILE,
     RECONCILE_DURATION,
+    RUNNING,
+    QUEUE_DEPTH,
+    QUEUE_LONGEST,
+    QUEUE_WAIT,
     RECONCILE_ERRORS,
     WRITES,
     KUBERNETES_REQUESTS,
@@ -429,6 +423,13 @@ pub const ALL: &[Spec] = &[
     BUDGET_LIMIT,
     BUDGET_AVAILABLE,
     BUDGET_BEHIND,
+    process::CPU,
+    process::RESIDENT,
+    process::VIRTUAL,
+    process::THREADS,
+    process::OPEN_FILES,
+    process::MAX_FILES,
+    process::START,
 ];
 
 #[cfg(test)]
@@ -438,11 +439,9 @@ mod tests {
     #[test]
     fn names_follow_the_rules() {
         for spec in ALL {
-            assert!(
-                spec.name.starts_with("taskqueue_operator_"),
-                "{}",
-                spec.name
-            );
+            let ours = spec.name.starts_with("taskqueue_operator_");
+            let common = process::ALL.contains(spec);
+            assert!(ours != common, "{}", spec.name);
             assert_eq!(
                 spec.kind == Kind::Counter,
                 spec.name.ends_with("_total"),

@@ -21,8 +21,8 @@ use crate::owned::{CREATING, REPLICAS_MANAGER};
 use crate::plan::ApplyPrecondition;
 use crate::testing::{NOW, backlog, existing, fleet, observed, simple, unseen, usable};
 
-mod renderings;
 mod remember;
+mod renderings;
 mod shrinking;
 
 fn rendered(fleet: &Fleet) -> Deployment {

@@ -3,16 +3,21 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt as _, future, stream};
-use kube::runtime::controller::{Config, Controller};
-use kube::runtime::reflector::ObjectRef;
+use futures::{StreamExt as _, TryStreamExt as _, future, stream};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DynamicObject;
+use kube::runtime::controller::{self, Config, Controller};
+use kube::runtime::reflector::{Lookup, ObjectRef};
 use kube::{Client, Resource as _};
 use taskqueue_temporal::OwnerKey;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::access;
-use crate::caches::{self, Caches, Gone, Scope, Watches};
+use crate::caches::{
+    self, Caches, Gone, GuardedClusterConnection, GuardedConnection, GuardedFleet, Scope, Watches,
+};
 use crate::controller::{Context, Shared, error_policy, reconcile};
 use crate::observe::connection::object::ConnectionObject;
 use crate::report::{Subject, log};
@@ -56,12 +61,12 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) {
     if access::granted(&client, &scope, &context, &stop).await {
-        controller(context, watches, requeued, concurrency, &stop).await;
+        run_controller(context, watches, requeued, concurrency, &stop).await;
     }
 }
 
 /// Runs the controller of one scope until stopped.
-fn controller(
+fn run_controller(
     context: Arc<Context>,
     watches: Watches,
     requeued: mpsc::UnboundedReceiver<OwnerKey>,
@@ -76,37 +81,99 @@ fn controller(
         pods,
         autoscalers,
     } = watches;
-    let requeued = stream::unfold(requeued, |mut requeued| async move {
-        let owner = requeued.recv().await?;
-        Some((
-            ObjectRef::new(&owner.name).within(&owner.namespace),
-            requeued,
-        ))
+    let asks = Asks(Arc::clone(&context.shared));
+    let fleets = fleets.inspect_ok({
+        let asks = asks.clone();
+        move |fleet| asks.note(&ObjectRef::from_obj(fleet))
     });
-    let referring = context.caches.clone();
-    let referring_to_cluster = context.caches.clone();
-    let scaled = context.caches.clone();
+    let deployments = deployments.inspect_ok({
+        let asks = asks.clone();
+        move |deployment| caches::owners_of(deployment).for_each(|fleet| asks.note(&fleet))
+    });
+    let requeued = stream::unfold(
+        (requeued, asks.clone()),
+        |(mut requeued, asks)| async move {
+            let owner = requeued.recv().await?;
+            let fleet = ObjectRef::new(&owner.name).within(&owner.namespace);
+            asks.note(&fleet);
+            Some((fleet, (requeued, asks)))
+        },
+    );
+    let of_pod = asks.noting(|pod: Pod| caches::fleet_of_pod(&pod));
+    let of_autoscaler = asks.noting({
+        let scaled = context.caches.clone();
+        move |autoscaler: HorizontalPodAutoscaler| {
+            caches::fleets_of_autoscaler(&scaled, &autoscaler)
+        }
+    });
+    let of_connection = asks.noting({
+        let referring = context.caches.clone();
+        move |connection: GuardedConnection| {
+            let object = ConnectionObject::from(&connection);
+            referring.fleets_with_connection(&object.reference(), object.namespace())
+        }
+    });
+    let of_cluster_connection = asks.noting({
+        let referring = context.caches.clone();
+        move |connection: GuardedClusterConnection| {
+            let object = ConnectionObject::from(&connection);
+            referring.fleets_with_connection(&object.reference(), None)
+        }
+    });
     let controller = Controller::for_stream(fleets, context.caches.fleets.clone())
         .with_config(Config::default().concurrency(concurrency))
         .owns_stream(deployments)
-        .watches_stream(pods, |pod| caches::fleet_of_pod(&pod))
-        .watches_stream(autoscalers, move |autoscaler| {
-            caches::fleets_of_autoscaler(&scaled, &autoscaler)
-        })
-        .watches_stream(connections, move |connection| {
-            let object = ConnectionObject::from(&connection);
-            referring.fleets_with_connection(&object.reference(), object.namespace())
-        })
-        .watches_stream(cluster_connections, move |connection| {
-            let object = ConnectionObject::from(&connection);
-            referring_to_cluster.fleets_with_connection(&object.reference(), None)
-        })
+        .watches_stream(pods, of_pod)
+        .watches_stream(autoscalers, of_autoscaler)
+        .watches_stream(connections, of_connection)
+        .watches_stream(cluster_connections, of_cluster_connection)
         .reconcile_on(requeued)
         .graceful_shutdown_on(stop.clone().cancelled_owned());
     controller
         .run(reconcile, error_policy, context)
-        .for_each(|result| {
+        .for_each(move |result| {
+            if let Err(controller::Error::ObjectNotFound(fleet)) = &result {
+                asks.forget(fleet);
+            }
             log::outcome(result);
             future::ready(())
         })
+}
+
+/// Notes the fleets for which an event asks for a pass, before the controller knows of it.
+#[derive(Clone)]
+struct Asks(Arc<Shared>);
+
+impl Asks {
+    fn note(&self, fleet: &ObjectRef<GuardedFleet>) {
+        self.0.asked(key(fleet));
+    }
+
+    /// The same function from an object to fleets, which notes them.
+    fn noting<Object, Fleets, Mapping>(
+        &self,
+        fleets_of: Mapping,
+    ) -> impl Fn(Object) -> Vec<ObjectRef<GuardedFleet>> + use<Object, Fleets, Mapping>
+    where
+        Mapping: Fn(Object) -> Fleets + Send + Sync,
+        Fleets: IntoIterator<Item = ObjectRef<GuardedFleet>>,
+    {
+        let asks = self.clone();
+        move |object| {
+            let fleets = fleets_of(object).into_iter();
+            fleets.inspect(|fleet| asks.note(fleet)).collect()
+        }
+    }
+
+    /// No pass begins for a fleet that is gone, although something of it has changed.
+    fn forget(&self, fleet: &ObjectRef<DynamicObject>) {
+        self.0.metrics.work_queue().forget(&key(fleet));
+    }
+}
+
+fn key<K: Lookup>(fleet: &ObjectRef<K>) -> OwnerKey {
+    OwnerKey {
+        namespace: fleet.namespace.clone().unwrap_or_default(),
+        name: fleet.name.clone(),
+    }
 }

@@ -63,7 +63,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
         .unwrap_or_else(|| {
             panic!(
                 "{name} is neither in ${variable}, nor in the sandbox's cache, nor on the PATH; \
-             `cargo sandbox up` builds or installs it"
+                 `cargo sandbox test --only test` builds or installs it"
             )
         })
 }

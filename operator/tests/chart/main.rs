@@ -1,6 +1,6 @@
 //! The chart: rendered by the real `helm`, compared with goldens, and checked against the types of
 //! Kubernetes, the CRDs, the versions and its own README. Also what ships for GitOps tools. Needs
-//! `helm`, `kubectl` and `lua5.4`, but no cluster.
+//! `helm`, `kubectl` and `lua5.4`, and programs that the sandbox builds, but no cluster.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -8,6 +8,7 @@
 )]
 
 mod compatibility;
+mod dashboards;
 mod gitops;
 mod helm;
 mod monitoring;

@@ -12,7 +12,8 @@ use taskqueue_operator::metrics::table::{ALL, Kind};
 use crate::helm::{chart, chart_file, program, read, write_tmp};
 use crate::objects::{text, yaml};
 
-const PREFIX: &str = "taskqueue_operator_";
+/// What the names of the operator's metrics begin with.
+const PREFIXES: [&str; 2] = ["taskqueue_operator_", "process_"];
 
 fn promtool(arguments: &[&str], file: &Path) {
     let output = Command::new(program("promtool"))
@@ -188,8 +189,9 @@ fn can_be_imported(dashboard: &Value) {
 
 /// Every use of the operator's metrics in an expression: the name and the labels that select it.
 fn uses(expression: &str) -> Vec<(String, Vec<String>)> {
-    expression
-        .match_indices(PREFIX)
+    PREFIXES
+        .iter()
+        .flat_map(|prefix| expression.match_indices(prefix))
         // This is part of the name of a recording rule.
         .filter(|(start, _)| !expression[..*start].ends_with(':'))
         .map(|(start, _)| {
@@ -271,23 +273,43 @@ fn an_unknown_metric_or_label_is_noticed() {
         complaints(
             "p",
             "sum(taskqueue_operator_backlog_tasks{namspace=\"a\", queue!=\"b\"}) / \
-             taskqueue_operator_typo"
+             taskqueue_operator_typo + process_typo"
         ),
         [
             "p: taskqueue_operator_backlog_tasks has no label namspace",
             "p: the operator has no metric taskqueue_operator_typo",
+            "p: the operator has no metric process_typo",
         ]
     );
+}
+
+/// The metrics that these expressions use; of a histogram, its own name.
+fn used(expressions: impl Iterator<Item = String>) -> BTreeSet<String> {
+    let names = expressions.flat_map(|expression| uses(&expression));
+    let own = |(name, _): (String, _)| name.trim_end_matches("_bucket").to_owned();
+    names.map(own).collect()
+}
+
+#[test]
+fn every_metric_about_the_operator_is_on_a_dashboard_or_in_an_alert() {
+    let rules = rules()
+        .into_iter()
+        .map(|rule| text(&rule, "/expr").to_owned());
+    let shown = used(rules.chain(queries().into_iter().map(|(_, query)| query)));
+    let missing: Vec<&str> = ALL
+        .iter()
+        .filter(|spec| !spec.labels.contains(&"name") && !shown.contains(spec.name))
+        .map(|spec| spec.name)
+        // Says nothing by itself: what is resident counts.
+        .filter(|name| *name != "process_virtual_memory_bytes")
+        .collect();
+    assert_eq!(missing, Vec::<&str>::new());
 }
 
 #[test]
 fn every_metric_about_a_queue_is_on_the_dashboard_of_its_fleet() {
     let [fleet, _] = dashboards();
-    let shown: BTreeSet<String> = queries_of(&fleet)
-        .iter()
-        .flat_map(|(_, query)| uses(query))
-        .map(|(name, _)| name)
-        .collect();
+    let shown = used(queries_of(&fleet).into_iter().map(|(_, query)| query));
     let missing: Vec<&str> = ALL
         .iter()
         .filter(|spec| spec.labels.contains(&"queue") && !shown.contains(spec.name))

@@ -24,8 +24,8 @@ use crate::operations::{
 };
 use crate::scaling::{
     SNAPSHOTS, TRACES, call_budget, defaults, quiet_budget, simulate_flags, simulation_contest,
-    simulation_cuts, simulation_forecast, simulation_summary, simulation_tables, simulation_throttled,
-    worked_example,
+    simulation_cuts, simulation_forecast, simulation_summary, simulation_tables,
+    simulation_throttled, worked_example,
 };
 
 fn root() -> PathBuf {

@@ -29,9 +29,6 @@ fn fraction(percent: u32) -> String {
 
 pub(crate) fn defaults() -> String {
     let policy = Policy::default();
-    let up = &policy.behavior.scale_up;
-    let down = &policy.behavior.scale_down;
-    let seconds = |time: Duration| time.as_secs().to_string();
     let values = [
         (
             "replicas.min",
@@ -74,6 +71,44 @@ pub(crate) fn defaults() -> String {
             "Twice the window over which the server averages rates.",
         ),
         (
+            "scaling.fallback",
+            "not set".to_owned(),
+            "Keeping the replicas is safer.",
+        ),
+        (
+            "scaling.schedule",
+            "none".to_owned(),
+            "It depends on your load.",
+        ),
+        (
+            "scaling.forecast",
+            "none".to_owned(),
+            "It helps only if your load recurs.",
+        ),
+        (
+            "scaling.mode",
+            format!("{:?}", policy.mode),
+            "The operator decides and scales.",
+        ),
+        (
+            "drain.gracePeriod",
+            time(policy.drain_grace_period),
+            "Longer than most activities; an idle pod does not need it.",
+        ),
+    ];
+    let values = values.into_iter().chain(behavior_defaults(&policy));
+    rows(
+        &["field", "default", "why"],
+        values.map(|(field, value, why)| vec![code(field), value, why.to_owned()]),
+    )
+}
+
+fn behavior_defaults(policy: &Policy) -> [(&'static str, String, &'static str); 6] {
+    let up = &policy.behavior.scale_up;
+    let down = &policy.behavior.scale_down;
+    let seconds = |time: Duration| time.as_secs().to_string();
+    [
+        (
             "scaling.behavior.scaleUp.stabilizationWindowSeconds",
             seconds(up.stabilization_window),
             "A fleet must grow at once to meet the target.",
@@ -103,36 +138,7 @@ pub(crate) fn defaults() -> String {
             "none".to_owned(),
             "Busy pods are protected in other ways.",
         ),
-        (
-            "scaling.fallback",
-            "not set".to_owned(),
-            "Keeping the replicas is safer.",
-        ),
-        (
-            "scaling.schedule",
-            "none".to_owned(),
-            "It depends on your load.",
-        ),
-        (
-            "scaling.forecast",
-            "none".to_owned(),
-            "It helps only if your load recurs.",
-        ),
-        (
-            "scaling.mode",
-            format!("{:?}", policy.mode),
-            "The operator decides and scales.",
-        ),
-        (
-            "drain.gracePeriod",
-            time(policy.drain_grace_period),
-            "Longer than most activities; an idle pod does not need it.",
-        ),
-    ];
-    rows(
-        &["field", "default", "why"],
-        values.map(|(field, value, why)| vec![code(field), value, why.to_owned()]),
-    )
+    ]
 }
 
 // ---------------------------------------------------------------- the call budget

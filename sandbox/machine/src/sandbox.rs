@@ -20,7 +20,10 @@ use crate::{
     paths::{Name, Paths},
     programs::Programs,
     progress::Progress,
-    provision::order_clients::{self, OrderClients},
+    provision::{
+        order_clients::{self, OrderClients},
+        tools::{self, Tool},
+    },
     run,
     status::{Phase, Status},
     supervisor::{
@@ -116,6 +119,12 @@ impl Sandbox {
     /// [`Self::provision`] installs.
     pub fn provision_clients(name: &Name, progress: Progress) -> Result<OrderClients> {
         order_clients::provision(&Paths::of(name)?, progress)
+    }
+
+    /// A program that only the tests run; builds it if it is missing. Needs what
+    /// [`Self::provision`] installs.
+    pub fn provision_tool(name: &Name, tool: Tool, progress: Progress) -> Result<PathBuf> {
+        tools::provision(&Paths::of(name)?, tool, progress)
     }
 
     /// Finds a sandbox that is up.
@@ -269,8 +278,18 @@ impl Sandbox {
     /// `helm` with the sandbox's kubeconfig, and with folders of its own: no repository or plugin
     /// of the person's is used.
     pub fn helm(&self) -> Command {
+        self.helm_of(&self.programs().helm)
+    }
+
+    /// The same with Helm 3, which is built if it is missing.
+    pub fn helm3(&self, progress: Progress) -> Result<Command> {
+        let program = tools::provision(self.paths(), Tool::Helm3, progress)?;
+        Ok(self.helm_of(&program))
+    }
+
+    fn helm_of(&self, program: &Path) -> Command {
         let folder = self.paths().state.join("helm");
-        let mut command = Command::new(&self.programs().helm);
+        let mut command = Command::new(program);
         command
             .env("KUBECONFIG", self.kubeconfig())
             .env("HELM_CACHE_HOME", folder.join("cache"))

@@ -4,6 +4,7 @@
 use std::{
     future::Future,
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
 };
 
@@ -123,7 +124,17 @@ impl Release {
         chart: &Path,
         settings: &[&str],
     ) -> anyhow::Result<String> {
-        let mut helm = self.cluster.sandbox.helm();
+        self.helm_with(self.cluster.sandbox.helm(), verb, chart, settings)
+    }
+
+    /// The same with another Helm.
+    pub(crate) fn helm_with(
+        &self,
+        mut helm: Command,
+        verb: &[&str],
+        chart: &Path,
+        settings: &[&str],
+    ) -> anyhow::Result<String> {
         helm.args(verb).arg(OPERATOR).arg(chart).args(PLACE).args([
             "--wait",
             "--timeout=120s",

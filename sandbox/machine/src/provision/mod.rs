@@ -1,5 +1,5 @@
 //! Installs everything that a sandbox needs on the machine: packages of the distribution, Temporal
-//! from PyPI, the Go programs, and separately the clients that the tests need. Each part is built
+//! from PyPI, the Go programs, and separately what only the tests need. Each part is built
 //! once and found again later. Writes to the cache folder; installs packages.
 
 mod apt;
@@ -10,6 +10,7 @@ pub(crate) mod order_clients;
 pub(crate) mod plan;
 pub(crate) mod sleeper;
 mod temporal;
+pub(crate) mod tools;
 
 use crate::{
     buildah,

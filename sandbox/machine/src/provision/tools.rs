@@ -1,0 +1,103 @@
+//! Programs in Go that only the tests run. Each is built on first use. Writes to the cache folder.
+
+use std::path::PathBuf;
+
+use crate::{
+    error::{Error, Result},
+    files::make_folder,
+    paths::Paths,
+    progress::Progress,
+    provision::{go, lock::lock, plan::Module},
+    which,
+};
+
+/// A program that only the tests run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tool {
+    /// Helm 3. The sandbox itself uses Helm 4.
+    Helm3,
+    /// Checks Grafana dashboards against Grafana's own types.
+    Dashboards,
+}
+
+impl Tool {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Helm3, Self::Dashboards];
+
+    fn module(self) -> Module {
+        macro_rules! files {
+            ($module:literal $(, $file:literal)*) => {
+                &[
+                    ("go.mod", include_str!(concat!("../../modules/", $module, "/go.mod"))),
+                    ("go.sum", include_str!(concat!("../../modules/", $module, "/go.sum"))),
+                    $(($file, include_str!(concat!("../../modules/", $module, "/", $file))),)*
+                ]
+            };
+        }
+        match self {
+            Self::Helm3 => Module {
+                name: "helm3",
+                programs: &[("helm3", "helm.sh/helm/v3/cmd/helm")],
+                versioned_by: "helm.sh/helm/v3",
+                // Without it Helm calls itself v3.22, and charts see that.
+                version_symbol: Some("helm.sh/helm/v3/internal/version.version"),
+                files: files!("helm3"),
+            },
+            Self::Dashboards => Module {
+                name: "dashboards",
+                programs: &[("dashboards", ".")],
+                versioned_by: "github.com/grafana/grafana-foundation-sdk/go",
+                version_symbol: None,
+                files: files!("dashboards", "main.go"),
+            },
+        }
+    }
+}
+
+/// Builds a program, unless it is there, and returns its path.
+pub(crate) fn provision(paths: &Paths, tool: Tool, progress: Progress) -> Result<PathBuf> {
+    make_folder(&paths.cache)?;
+    let _one_at_a_time = lock(paths, progress)?;
+    let module = tool.module();
+    let folder = module.folder(&paths.cache);
+    if folder.is_dir() {
+        return Ok(folder.join(module.name));
+    }
+    if which::find("go").is_none() {
+        return Err(Error::Machine(format!(
+            "go is not installed, and {}, which tests run, is built with it; install Go 1.26 or \
+             newer (https://go.dev/dl) and add it to PATH",
+            module.name
+        )));
+    }
+    let build = go::Build::start(paths, &module)?;
+    for (program, package) in module.programs {
+        let label = format!("{program} {}", module.version());
+        build.program(program, package, progress.step(1, 1, label))?;
+    }
+    build.finish()?;
+    Ok(folder.join(module.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provision::plan;
+
+    #[test]
+    fn the_tools_are_pinned_and_not_part_of_a_sandbox() {
+        let modules = Tool::ALL.map(Tool::module);
+        let versions = modules.each_ref().map(|module| {
+            let [(program, _)] = module.programs else {
+                panic!("{} has one program", module.name)
+            };
+            assert_eq!(*program, module.name);
+            (module.name, module.version())
+        });
+        assert_eq!(versions, [("helm3", "v3.22.0"), ("dashboards", "v0.0.22")]);
+        for module in &modules {
+            let mut all = plan::modules().into_iter();
+            assert!(all.all(|other| other.name != module.name));
+        }
+    }
+}

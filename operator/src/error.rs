@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use answer::Cause;
 
+use taskqueue_temporal::panic_text;
+
 use crate::kube_error::{Call, describe};
 
 pub use class::Class;
@@ -65,10 +67,7 @@ impl Error {
 
     /// A panic of `what`, as `catch_unwind` returns it.
     pub fn panicked(what: &str, panic: &(dyn Any + Send)) -> Self {
-        let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        let text = text.unwrap_or("it gave no message");
-        Self::Bug(format!("{what} panicked: {text}"))
+        Self::Bug(format!("{what} panicked: {}", panic_text(panic)))
     }
 
     /// What to do about it.

@@ -11,14 +11,17 @@ pub mod text;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::join_all;
 use parking_lot::{Mutex, MutexGuard};
 use taskqueue_scaling::{Reading, Slots, Time};
 use taskqueue_temporal::{LivePod, OwnerKey};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use failure::Failure;
@@ -74,6 +77,7 @@ struct Inner {
 struct Running {
     target: watch::Sender<Target>,
     seen: Arc<Mutex<Samples>>,
+    task: JoinHandle<()>,
     _stop: DropGuard,
 }
 
@@ -104,8 +108,16 @@ impl Scrapers {
     ) -> Scraped {
         let (port, interval) = (target.port, target.interval);
         let mut queues = self.inner.queues();
+        let key = (owner.clone(), queue.to_owned());
+        // Rounds that panicked begin anew.
+        if queues
+            .get(&key)
+            .is_some_and(|queue| queue.task.is_finished())
+        {
+            queues.remove(&key);
+        }
         let running = queues
-            .entry((owner.clone(), queue.to_owned()))
+            .entry(key)
             .or_insert_with(|| self.start(owner.clone(), target.clone(), now));
         running.target.send_if_modified(|present| {
             let changed = *present != target;
@@ -149,10 +161,13 @@ impl Scrapers {
             news: self.inner.news.clone(),
         };
         let stopped = stop.clone();
-        tokio::spawn(async move { stopped.run_until_cancelled_owned(rounds.run()).await });
+        let task = tokio::spawn(async move {
+            stopped.run_until_cancelled_owned(rounds.run()).await;
+        });
         Running {
             target: sender,
             seen,
+            task,
             _stop: stop.drop_guard(),
         }
     }
@@ -198,9 +213,13 @@ impl Rounds {
         let _permit = self.permits.acquire().await;
         // The slots are measured at this time or later.
         let at = self.clock.now().monotonic;
-        let answer = self.fetch.fetch(address, target.port).await;
-        let answer = answer.and_then(|text| text::slots(&text, &target.task_queue));
-        (pod.to_owned(), at, answer)
+        let read = async {
+            let answer = self.fetch.fetch(address, target.port).await;
+            answer.and_then(|text| text::slots(&text, &target.task_queue))
+        };
+        // One answer that we cannot stand is the failure of its pod alone.
+        let answer = AssertUnwindSafe(read).catch_unwind().await;
+        (pod.to_owned(), at, answer.unwrap_or(Err(Failure::Panicked)))
     }
 }
 

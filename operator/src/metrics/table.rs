@@ -257,7 +257,8 @@ pub const POD_SCRAPES: Spec = counter(
     "taskqueue_operator_pod_scrapes_total",
     &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "result"],
     "Scrapes of the pods' own metrics (scaling.metricsPort), by result: ok, unreachable, timeout, \
-     http_status, too_large, malformed, no_slots. Absent while heartbeats report the slots.",
+     http_status, too_large, malformed, no_slots, panicked. Absent while heartbeats report the \
+     slots.",
 );
 /// `demand_replicas`.
 pub const DEMAND: Spec = gauge(

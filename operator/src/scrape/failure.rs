@@ -15,17 +15,20 @@ pub enum Failure {
     Malformed,
     /// Metrics without the slots of this task queue.
     NoSlots,
+    /// The operator panicked over the answer: a bug of ours.
+    Panicked,
 }
 
 impl Failure {
     /// All failures.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Unreachable,
         Self::Timeout,
         Self::Status,
         Self::TooLarge,
         Self::Malformed,
         Self::NoSlots,
+        Self::Panicked,
     ];
 
     /// The value of the metric's label `result`.
@@ -37,6 +40,7 @@ impl Failure {
             Self::TooLarge => "too_large",
             Self::Malformed => "malformed",
             Self::NoSlots => "no_slots",
+            Self::Panicked => "panicked",
         }
     }
 
@@ -54,6 +58,7 @@ impl Failure {
                 "the metrics contain no temporal_worker_task_slots_used of this task queue; check \
                  that the port serves the SDK's metrics"
             }
+            Self::Panicked => "the operator panicked over the answer; please report it",
         }
     }
 }

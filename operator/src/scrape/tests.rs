@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use taskqueue_scaling::PodPhase;
+use taskqueue_scaling::{PodPhase, PodSlots};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -81,6 +81,62 @@ async fn pods_are_scraped_a_few_at_a_time_and_the_owner_is_notified_when_all_hav
         "{slots:?}"
     );
     assert_eq!((slots.pods.len(), found.failure), (pods.len(), None));
+}
+
+/// Pods of which one has an answer that nobody foresaw.
+struct OneOutOfHand;
+
+impl Fetch for OneOutOfHand {
+    fn fetch(&self, address: IpAddr, _: u16) -> BoxFuture<'static, Result<String, Failure>> {
+        async move {
+            assert_ne!(
+                address,
+                IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+                "as scripted"
+            );
+            Ok(exposed(1))
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_panics_is_the_failure_of_its_pod_alone() {
+    let clock = Clock::start();
+    let (sender, mut news) = mpsc::unbounded_channel();
+    let scrapers = Scrapers::new(Arc::new(OneOutOfHand), clock, sender);
+    let target = target(3);
+    let pods = ready(&target);
+    let now = clock.now().monotonic;
+    scrapers.scrape(&owner(), "a", target.clone(), &pods, now);
+    assert_eq!(news.recv().await, Some(owner()));
+    let found = scrapers.scrape(&owner(), "a", target, &pods, now);
+    assert_eq!(found.failure, Some(Failure::Panicked));
+    assert_eq!((found.counts["ok"], found.counts["panicked"]), (2, 1));
+    let used = found.slots.known().unwrap().pods.iter().map(PodSlots::used);
+    assert_eq!(used.collect::<Vec<_>>(), [Some(1), None, Some(1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rounds_that_panic_begin_anew_at_the_next_pass() {
+    let clock = Clock::start();
+    let (sender, mut news) = mpsc::unbounded_channel();
+    let scrapers = Scrapers::new(Arc::new(Slow), clock, sender);
+    let target = target(1);
+    let pods = ready(&target);
+    let now = || clock.now().monotonic;
+    scrapers.scrape(&owner(), "a", target.clone(), &pods, now());
+    assert_eq!(news.recv().await, Some(owner()));
+    let key = (owner(), "a".to_owned());
+    let task = scrapers.inner.queues()[&key].task.abort_handle();
+    task.abort();
+    while !task.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    scrapers.scrape(&owner(), "a", target.clone(), &pods, now());
+    assert_eq!(news.recv().await, Some(owner()));
+    let found = scrapers.scrape(&owner(), "a", target, &pods, now());
+    assert_eq!((found.failure, found.counts["ok"]), (None, 1));
 }
 
 #[tokio::test(start_paused = true)]

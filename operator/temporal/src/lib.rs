@@ -64,6 +64,7 @@ mod credential;
 mod fault;
 mod heartbeats;
 mod observer;
+mod panics;
 mod pem;
 mod pool;
 mod probe;
@@ -93,6 +94,7 @@ pub use connection::{
 };
 pub use fault::Fault;
 pub use observer::{BudgetReading, NoObserver, Observer, SourceReading};
+pub use panics::panic_text;
 pub use pem::{Block, KeyType, PemError};
 pub use pool::Readers;
 pub use reader::config::ReadersConfig;

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::Arc;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::stream::{self, Stream};
 use parking_lot::Mutex;
 use taskqueue_scaling::Time;
@@ -20,11 +22,16 @@ use crate::call_budget::{CallBudget, PerSource};
 use crate::clock::Clock;
 use crate::connection::{ResolvedConnection, ServerNamespace};
 use crate::observer::{BudgetReading, Observer, SourceReading};
+use crate::panics::panic_text;
 use crate::queue::Subscription;
 use crate::reader::config::ReadersConfig;
 use crate::reader::{Command, Gauges, Handle, Parts, Reader, Registry};
 use crate::readings::{Readings, Subscriber, unread};
 use crate::subscription::{OwnerKey, QueueReading, QueueWatch};
+
+/// How long a Temporal namespace whose reader panicked is not read. If what made it panic is still
+/// there, it panics again.
+const PAUSE_AFTER_PANIC: Duration = Duration::from_secs(5);
 
 /// Reads the watched queues of every Temporal namespace in the background. Each namespace has a
 /// task and a budget of its own, so that none waits for another. Cheap to clone; dropping the last
@@ -58,6 +65,16 @@ struct Watches {
 struct Watch {
     connection: ResolvedConnection,
     queues: BTreeMap<String, Subscription>,
+}
+
+impl Watch {
+    fn command(&self, owner: &OwnerKey) -> Command {
+        Command::Watch {
+            owner: owner.clone(),
+            connection: Box::new(self.connection.clone()),
+            queues: self.queues.values().cloned().collect(),
+        }
+    }
 }
 
 impl Readers {
@@ -144,20 +161,13 @@ impl Readers {
                 );
             }
         }
-        if !unchanged {
-            self.tell(
-                connection.server_namespace(),
-                Command::Watch {
-                    owner: owner.clone(),
-                    connection: Box::new(connection.clone()),
-                    queues: subscriptions.values().cloned().collect(),
-                },
-            );
-        }
         let watch = Watch {
             connection: connection.clone(),
             queues: subscriptions,
         };
+        if !unchanged {
+            self.tell(connection.server_namespace(), watch.command(owner));
+        }
         watches.owners.insert(owner.clone(), watch);
     }
 
@@ -313,6 +323,22 @@ impl Readers {
         }
     }
 
+    /// Replaces a reader that panicked: the new one watches what the owners asked for last.
+    fn restart(pool: &Weak<Inner>, server_namespace: &ServerNamespace) {
+        let Some(inner) = pool.upgrade() else {
+            return;
+        };
+        let readers = Self { inner };
+        let watches = readers.inner.watches.lock();
+        readers.inner.registry.lock().remove(server_namespace);
+        let owners = watches.owners.iter();
+        let affected =
+            owners.filter(|(_, watch)| watch.connection.server_namespace() == *server_namespace);
+        for (owner, watch) in affected {
+            readers.tell(server_namespace.clone(), watch.command(owner));
+        }
+    }
+
     fn start(&self, server_namespace: ServerNamespace) -> Handle {
         let inner = &self.inner;
         let (commands, inbox) = mpsc::unbounded_channel();
@@ -320,7 +346,7 @@ impl Readers {
         let budget = Arc::new(Mutex::new(budget));
         let gauges = Arc::<Mutex<Gauges>>::default();
         let reader = Reader::new(Parts {
-            server_namespace,
+            server_namespace: server_namespace.clone(),
             config: inner.config,
             clock: inner.clock,
             stats: inner.stats.clone(),
@@ -330,9 +356,21 @@ impl Readers {
             budget: budget.clone(),
             gauges: gauges.clone(),
         });
-        inner
-            .tasks
-            .spawn(reader.run(inbox, inner.registry.clone(), inner.stop.clone()));
+        let running = reader.run(inbox, inner.registry.clone(), inner.stop.clone());
+        let (pool, stop) = (Arc::downgrade(inner), inner.stop.clone());
+        inner.tasks.spawn(async move {
+            if let Err(panic) = AssertUnwindSafe(running).catch_unwind().await {
+                tracing::error!(
+                    %server_namespace,
+                    "reading this Temporal namespace panicked: {}; it starts anew; please report it",
+                    panic_text(&*panic)
+                );
+                let pause = tokio::time::sleep(PAUSE_AFTER_PANIC);
+                if stop.run_until_cancelled(pause).await.is_some() {
+                    Readers::restart(&pool, &server_namespace);
+                }
+            }
+        });
         Handle {
             commands,
             budget,

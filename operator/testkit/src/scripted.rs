@@ -1,6 +1,6 @@
 //! A scripted Temporal, and values that the tests of the readers share.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub struct Script {
     pub queues: BTreeMap<String, Answer>,
     /// Answers to give before all others, one per call, for any queue.
     pub first: VecDeque<Answer>,
+    /// Queues over whose statistics the caller panics.
+    pub panics: BTreeSet<String>,
     /// Whether a call that fails as unavailable also loses the connection.
     pub connection_lost: bool,
     /// The pages of the worker list.
@@ -155,6 +157,10 @@ impl QueueStats for FakeTemporal {
                 format!("describe {task_queue} {}", task_type.as_str()),
             );
             self.take_time().await;
+            assert!(
+                !self.script(|script| script.panics.contains(task_queue)),
+                "as scripted"
+            );
             let now = self.clock.now();
             let key = (task_queue.to_owned(), task_type);
             let cached = self.script(|script| {

@@ -1,18 +1,21 @@
 //! One read as a future: makes its calls through [`QueueStats`], times them and reports them to the
 //! observer.
 
+use std::any::Any;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use taskqueue_scaling::TaskType;
 
-use crate::call::{CallError, Heartbeat, Method, QueueStats, WorkersPage};
+use crate::call::{CallError, CallErrorKind, Heartbeat, Method, QueueStats, WorkersPage};
 use crate::call_budget::Source;
 use crate::clock::Clock;
 use crate::connection::{ResolvedConnection, ServerNamespace};
 use crate::observer::Observer;
+use crate::panics::panic_text;
 use crate::queue::{Answers, Span};
 use crate::schedule::JobId;
 
@@ -161,7 +164,9 @@ impl Caller {
         call: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
         let sent = self.clock.now();
-        let answer = call.await;
+        // One answer that we cannot stand is the error of its read alone.
+        let answer = AssertUnwindSafe(call).catch_unwind().await;
+        let answer = answer.unwrap_or_else(|panic| Err(panicked(method, &*panic)));
         let took = self.clock.now().since(sent);
         match &answer {
             Ok(_) => self
@@ -173,5 +178,20 @@ impl Caller {
             }
         }
         answer
+    }
+}
+
+/// A call that panicked: a bug of ours.
+fn panicked(method: Method, panic: &(dyn Any + Send)) -> CallError {
+    CallError {
+        kind: CallErrorKind::Failed,
+        method,
+        code: "Internal",
+        message: format!(
+            "the operator panicked: {}; please report it",
+            panic_text(panic)
+        ),
+        connection_lost: false,
+        fault: None,
     }
 }

@@ -11,6 +11,7 @@ mod budget;
 mod failures;
 mod hints;
 mod idle;
+mod panics;
 mod timing;
 mod watching;
 mod workers;

@@ -225,10 +225,10 @@ impl History {
         });
     }
 
-    /// Whether the server reports more arrivals, on a formerly quiet queue or after a failed read,
-    /// than can be accounted for: known before, waiting, in work, completed since, or in slots
-    /// whose heartbeats are still due. Then the server has just loaded the queue and divides by the
-    /// short time since.
+    /// Whether the server reports more arrivals than can be accounted for, on a formerly quiet queue
+    /// that nobody polled, or after a failed read. Accounted for are those known before, waiting, in
+    /// work, completed since, or in slots whose heartbeats are still due. Then the server has just
+    /// loaded the queue and divides by the short time since.
     fn is_just_loaded(
         &self,
         policy: &Policy,
@@ -259,7 +259,9 @@ impl History {
                 slots.saturating_mul(ready.into()),
             ];
             let accounted_for = accounted_for.into_iter().fold(0_u64, u64::saturating_add);
-            let was_quiet = earlier.count == 0 && earlier.add_rate_milli == 0;
+            // The server keeps a queue loaded for as long as it lists its pollers.
+            let was_polled = earlier.pollers.is_some_and(|pollers| pollers > 0);
+            let was_quiet = earlier.count == 0 && earlier.add_rate_milli == 0 && !was_polled;
             (was_quiet || missed) && tasks(current.add_rate_milli) > accounted_for.saturating_mul(2)
         })
     }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::json;
+use taskqueue_kubernetes::kube_error::Call;
 use taskqueue_scaling::{Reading, SlotSource, Slots};
 use taskqueue_testkit::test_fleet;
 
 use super::*;
 use crate::applied::{Scaled, Written};
-use crate::kube_error::Call;
 use crate::planner;
 use crate::testing::{self, NOW, backlog, existing, observed, unseen};
 

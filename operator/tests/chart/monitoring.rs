@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use taskqueue_operator::metrics::table::{ALL, Kind};
+use taskqueue_exposition::Kind;
+use taskqueue_exposition::table::ALL;
 
 use crate::helm::{chart, chart_file, program, read, write_tmp};
 use crate::objects::{text, yaml};

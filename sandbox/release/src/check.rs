@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use crate::{
     chart, checksums,
     folder::{
-        CHECKSUMS, INSTALL, NOTICES, PLUGIN, Record, VERSION, bill_of_materials, package,
-        plugin_archive,
+        CHECKSUMS, INSTALL, NOTICES, Record, VERSION, bill_of_materials, package, plugin_archive,
     },
     oci::{self, Layout, Platform},
+    program::{PLUGIN, Program},
 };
 
 /// Who the images run as: a user without a name or rights.
@@ -34,8 +34,8 @@ pub fn check(paths: &Paths, folder: &Path) -> Result<Vec<String>> {
     }
     found.push(package_and_yaml(paths, folder, &record)?);
     for architecture in architectures {
-        for image in Image::ALL {
-            found.push(bill(folder, image, architecture)?);
+        for program in Program::ALL {
+            found.push(bill(folder, program, architecture)?);
         }
         found.push(plugin(folder, architecture)?);
     }
@@ -227,9 +227,9 @@ fn package_and_yaml(paths: &Paths, folder: &Path, record: &Record) -> Result<Str
     ))
 }
 
-/// The bill of materials is one of this binary.
-fn bill(folder: &Path, image: Image, architecture: Architecture) -> Result<String> {
-    let name = bill_of_materials(image, architecture);
+/// The bill of materials is one of this program.
+fn bill(folder: &Path, program: Program, architecture: Architecture) -> Result<String> {
+    let name = bill_of_materials(program, architecture);
     let file = folder.join(&name);
     let text = fs::read(&file).attempt(|| format!("reading {}", file.display()))?;
     let bill: Value =
@@ -243,7 +243,7 @@ fn bill(folder: &Path, image: Image, architecture: Architecture) -> Result<Strin
     equal(
         &format!("the subject of {name}"),
         &[&subject["name"], &subject["version"]],
-        &[&json!(image.binary()), &json!(VERSION)],
+        &[&json!(program.package()), &json!(VERSION)],
     )?;
     let components = bill["components"].as_array().map_or(0, Vec::len);
     Ok(format!("{name}: {components} components"))

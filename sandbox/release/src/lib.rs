@@ -11,9 +11,11 @@ mod krew;
 mod make;
 mod notes;
 mod oci;
+mod program;
 mod revision;
 mod tools;
 
 pub use binaries::compile;
 pub use check::check;
 pub use make::{Options, make};
+pub use program::Program;

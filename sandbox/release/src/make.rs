@@ -13,11 +13,10 @@ use sandbox_machine::{
 
 use crate::{
     binaries, chart, check, checksums,
-    folder::{
-        Built, INSTALL, KREW, NOTES, PLUGIN, Record, VERSION, bill_of_materials, plugin_archive,
-    },
+    folder::{Built, INSTALL, KREW, NOTES, Record, VERSION, bill_of_materials, plugin_archive},
     images::{self, Ingredients},
     krew, notes,
+    program::{PLUGIN, Program},
     revision::Revision,
 };
 
@@ -117,10 +116,10 @@ fn fill(
     let mut plugins = Vec::new();
     for architecture in &options.architectures {
         let built = Built::new(binaries, *architecture);
-        for image in Image::ALL {
+        for program in Program::ALL {
             copy(
-                &built.bill_of_materials(image),
-                &folder.join(bill_of_materials(image, *architecture)),
+                &built.bill_of_materials(program),
+                &folder.join(bill_of_materials(program, *architecture)),
             )?;
         }
         let archive = folder.join(plugin_archive(*architecture));
@@ -133,14 +132,11 @@ fn fill(
     checksums::write(folder)
 }
 
-/// Packs the kubectl plugin: the operator's program, which is the plugin if that is its name.
+/// Packs the kubectl plugin with its licences.
 fn plugin(built: &Built, time: u64, archive: &Path) -> Result<()> {
     let work = tempfile::tempdir().attempt(|| "creating a temporary folder".into())?;
-    copy(
-        &built.binary(Image::TaskqueueOperator),
-        &work.path().join(PLUGIN),
-    )?;
-    let licenses = built.licenses(Image::TaskqueueOperator);
+    copy(&built.binary(Program::Plugin), &work.path().join(PLUGIN))?;
+    let licenses = built.licenses(Program::Plugin);
     for entry in fs::read_dir(&licenses).attempt(|| format!("reading {}", licenses.display()))? {
         let from = entry
             .attempt(|| format!("reading {}", licenses.display()))?

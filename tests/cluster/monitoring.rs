@@ -45,7 +45,7 @@ async fn monitors_and_rules_are_accepted_where_their_definitions_are_installed()
             helm.args(["--namespace", &cluster.namespace, "--values"])
                 .arg(chart.join(format!("ci/{values}.yaml")));
             // The namespace of the test, which is that of the release.
-            helm.args(["--set", "metrics.podMonitor.namespace="]);
+            helm.args(["--set", "namespaceOverride=,metrics.podMonitor.namespace="]);
             for template in templates {
                 helm.args(["--show-only", &format!("templates/{template}.yaml")]);
             }

@@ -16,6 +16,7 @@ mod monitoring;
 mod objects;
 mod package;
 mod pods;
+mod releases;
 mod rights;
 mod schema;
 mod values;

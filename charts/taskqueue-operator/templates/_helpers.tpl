@@ -68,6 +68,17 @@ app.kubernetes.io/name: {{ include "taskqueue-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* The labels of the pods: none that changes with the chart, so that a new version of it restarts no
+     pod of the same image. */}}
+{{- define "taskqueue-operator.podLabels" -}}
+{{ include "taskqueue-operator.selectorLabels" . }}
+{{- range list .Values.commonLabels .Values.podLabels }}
+{{- with . }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- define "taskqueue-operator.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{ include "taskqueue-operator.selectorLabels" . }}

@@ -7,7 +7,7 @@ use sandbox_demo::dashboard::panels::{DASHBOARD, Dashboard, FLEETS_DASHBOARD, va
 use sandbox_machine::clients::prometheus::Prometheus;
 use serde_json::{Value, json};
 
-use crate::harness::{TestCluster, eventually, output, with_namespace};
+use crate::harness::{OPERATOR_NAMESPACE, TestCluster, eventually, output, with_namespace};
 
 /// Seconds between two points of a query; the sandbox scrapes every 2 s.
 const STEP: i64 = 2;
@@ -271,6 +271,18 @@ fn people_see_what_runs(cluster: &TestCluster, queue: &str) -> anyhow::Result<()
         (&json!("all"), &json!(queue))
     );
     assert_eq!((&row["min"], &row["max"]), (&json!(0), &json!(2)));
+    assert!(row["figures"]["backlogTasks"].is_number(), "{row}");
+    // Without a program of their own: in the leader's pod, with the operator's rights.
+    let leader = cluster.sandbox.operator_pod()?;
+    let mut kubectl = cluster.sandbox.kubectl();
+    kubectl.args(["--namespace", OPERATOR_NAMESPACE, "exec", &leader, "--"]);
+    kubectl.args(["/taskqueue-operator", "top", "-o", "json"]);
+    kubectl.args(["--namespace", &cluster.namespace]);
+    kubectl.args(["--metrics", "http://127.0.0.1:8080"]);
+    let seen: Value = serde_json::from_str(&output(&mut kubectl)?)?;
+    assert_eq!(seen["notes"], json!([]), "{seen}");
+    let row = &seen["fleets"][0]["queues"][0];
+    assert_eq!(row["taskQueue"], json!(queue), "{seen}");
     assert!(row["figures"]["backlogTasks"].is_number(), "{row}");
     let table = operator(cluster, &["top"])?;
     let head: Vec<&str> = table

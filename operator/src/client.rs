@@ -25,6 +25,8 @@ use tower::{BoxError, Service, ServiceBuilder};
 
 use crate::kube_error;
 use crate::kubeconfig;
+use crate::proxy::Proxy;
+use crate::proxy::tunnel::Connector;
 
 pub use operation::Operation;
 
@@ -65,7 +67,8 @@ pub async fn inferred(observer: Arc<dyn Observer>) -> anyhow::Result<Client> {
 /// A client for this cluster. Ignores the timeouts and retries of `config`.
 ///
 /// # Errors
-/// If the configuration cannot be used: a certificate that cannot be read, a proxy.
+/// If the configuration cannot be used: a certificate that cannot be read, a proxy that is none of
+/// HTTP.
 pub fn client(config: Config) -> anyhow::Result<Client> {
     bounded(config, CALL)
 }
@@ -87,11 +90,12 @@ fn build(
     call: Duration,
     observer: Option<Arc<dyn Observer>>,
 ) -> kube::Result<Client> {
-    if let Some(proxy) = &config.proxy_url {
-        return Err(kube::Error::ProxyProtocolUnsupported {
-            proxy_url: Box::new(proxy.clone()),
-        });
-    }
+    let proxy = config.proxy_url.as_ref();
+    let proxy = proxy.map(|url| {
+        Proxy::parse(&url.to_string()).ok_or_else(|| kube::Error::ProxyProtocolUnsupported {
+            proxy_url: Box::new(url.clone()),
+        })
+    });
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -100,7 +104,8 @@ fn build(
     tcp.set_keepalive_interval(Some(PROBE));
     tcp.set_keepalive_retries(Some(3));
     tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-    let connector = config.rustls_https_connector_with_connector(tcp)?;
+    let connector = Connector::new(tcp, proxy.transpose()?);
+    let connector = config.rustls_https_connector_with_connector(connector)?;
     let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)

@@ -7,6 +7,8 @@ use kube::client::{AuthError, RustlsTlsError};
 use kube::core::Status;
 use kube::runtime::watcher;
 
+use crate::proxy::{self, tunnel};
+
 /// A Kubernetes call that can be named in a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
@@ -131,6 +133,7 @@ pub fn for_person(error: &kube::Error) -> String {
         }
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         kube::Error::Auth(_) | kube::Error::RustlsTls(_) => without_secrets(error),
+        other if tunnel::cause(other).is_some() => without_secrets(other),
         other => {
             // The client's message ends with the name of a layer; its causes say what happened.
             let mut text = other.to_string();
@@ -166,12 +169,11 @@ fn without_secrets(error: &kube::Error) -> String {
             "the credential plugin of the kubeconfig printed no valid credential".to_owned()
         }
         // A proxy URL may contain a password.
-        kube::Error::ProxyProtocolUnsupported { .. } => {
-            "it names a proxy (proxy-url, HTTPS_PROXY or HTTP_PROXY), which is not supported; \
-             reach the API server without one"
-                .to_owned()
-        }
-        other => other.to_string(),
+        kube::Error::ProxyProtocolUnsupported { .. } => proxy::REMEDY.to_owned(),
+        other => match tunnel::cause(other) {
+            Some(no_tunnel) => no_tunnel.to_string(),
+            None => other.to_string(),
+        },
     }
 }
 

@@ -35,6 +35,7 @@ pub mod owned;
 pub mod plan;
 pub mod planner;
 pub mod protection;
+pub mod proxy;
 pub mod recurring;
 pub mod report;
 pub mod run;

@@ -17,6 +17,7 @@ use crate::client;
 use crate::commands::figures::{self, Scrape};
 use crate::kube_error::for_person;
 use crate::kubeconfig;
+use crate::proxy::ProxyVariables;
 
 /// How long a server may be silent before the command gives up.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -286,7 +287,8 @@ fn direct(url: &str) -> anyhow::Result<Metrics> {
         "/" => "/metrics",
         path => path,
     };
-    let config = Config::new(format!("{scheme}://{authority}").parse()?);
+    let mut config = Config::new(format!("{scheme}://{authority}").parse()?);
+    config.proxy_url = ProxyVariables::of_environment().proxy_for(&config.cluster_url)?;
     Ok(Metrics::Direct {
         client: client::bounded(config, SERVER_TIMEOUT)?,
         url: url.to_owned(),

@@ -2,6 +2,7 @@
 //! permissions, and the operator's metrics. Network I/O, reads only: lists and gets of
 //! `TaskQueueWorker`s and Events, and `GET`s of /metrics.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -12,11 +13,12 @@ use kube::{Api, Client, Config};
 use taskqueue_api::TaskQueueWorker;
 use taskqueue_api::well_known::MANAGER;
 
+use crate::arguments::time_limit;
 use crate::caches::GuardedFleet;
 use crate::client;
 use crate::commands::figures::{self, Scrape};
 use crate::kube_error::for_person;
-use crate::kubeconfig;
+use crate::kubeconfig::{self, Selection};
 use crate::proxy::ProxyVariables;
 
 /// How long a server may be silent before the command gives up.
@@ -34,9 +36,34 @@ pub struct ClusterArgs {
     #[arg(short, long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
 
+    /// The kubeconfig file. Default: those of KUBECONFIG, or else ~/.kube/config.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
     /// The kubeconfig context. Default: the current one.
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
+
+    /// The cluster of the kubeconfig. Default: that of the context.
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+
+    /// The user of the kubeconfig. Default: that of the context.
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+
+    /// The user to impersonate, such as system:serviceaccount:NAMESPACE:NAME.
+    #[arg(long = "as", value_name = "USER")]
+    pub impersonate: Option<String>,
+
+    /// A group to impersonate. May be given several times.
+    #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate")]
+    pub impersonate_groups: Vec<String>,
+
+    /// The time limit of a request, such as 5s, or 5 for seconds; 0 means none. Default: 10s, and
+    /// 30s for a page of a list.
+    #[arg(long, value_name = "DURATION", value_parser = time_limit)]
+    pub request_timeout: Option<Duration>,
 
     /// The URL of the operator's metrics, such as http://HOST:8080 after `kubectl port-forward`.
     /// Default: read them through the API server, which needs permission to get services/proxy.
@@ -50,6 +77,28 @@ pub struct ClusterArgs {
         default_value = "taskqueue-system/taskqueue-operator-metrics"
     )]
     pub service: String,
+}
+
+impl ClusterArgs {
+    /// What the flags select of the kubeconfig.
+    fn selection(&self) -> Selection {
+        Selection {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
+            cluster: self.cluster.clone(),
+            user: self.user.clone(),
+            impersonate: self.impersonate.clone(),
+            impersonate_groups: self.impersonate_groups.clone(),
+        }
+    }
+
+    /// A client within the time limit.
+    fn client(&self, config: Config) -> anyhow::Result<Client> {
+        match self.request_timeout {
+            Some(limit) => client::limited(config, limit),
+            None => client::bounded(config, SERVER_TIMEOUT),
+        }
+    }
 }
 
 /// What is known about one fleet.
@@ -94,13 +143,14 @@ impl Cluster {
     /// # Errors
     /// If there is no usable kubeconfig or a flag is invalid.
     pub async fn connect(args: &ClusterArgs) -> anyhow::Result<Self> {
-        let config = kubeconfig::config(args.context.as_deref()).await?;
+        let config = kubeconfig::config(&args.selection()).await?;
         let namespace = args
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
-        let client =
-            client::bounded(config, SERVER_TIMEOUT).context("the kubeconfig cannot be used")?;
+        let client = args
+            .client(config)
+            .context("the kubeconfig cannot be used")?;
         Self::new(client, namespace, args)
     }
 
@@ -110,7 +160,7 @@ impl Cluster {
     /// If a flag is invalid.
     pub fn new(client: Client, namespace: String, args: &ClusterArgs) -> anyhow::Result<Self> {
         let metrics = if let Some(url) = &args.metrics {
-            direct(url).with_context(|| {
+            direct(url, args).with_context(|| {
                 format!("--metrics {url} is not a URL of the form http://HOST:8080")
             })?
         } else {
@@ -132,11 +182,15 @@ impl Cluster {
         })
     }
 
-    /// The fleets of the namespace, or of all namespaces.
+    /// The fleets of the namespace, or of all namespaces; with `labels`, those that have them.
     ///
     /// # Errors
     /// If the API server refuses or does not answer.
-    pub async fn fleets(&self, all_namespaces: bool) -> anyhow::Result<Vec<GuardedFleet>> {
+    pub async fn fleets(
+        &self,
+        all_namespaces: bool,
+        labels: Option<&str>,
+    ) -> anyhow::Result<Vec<GuardedFleet>> {
         let api: Api<GuardedFleet> = if all_namespaces {
             Api::all(self.client.clone())
         } else {
@@ -149,6 +203,7 @@ impl Cluster {
         };
         let mut fleets = Vec::new();
         let mut page = ListParams::default().limit(PAGE);
+        page.label_selector = labels.map(str::to_owned);
         loop {
             let list = api.list(&page).await.map_err(|error| {
                 anyhow!("cannot list the fleets {place}: {}", for_person(&error))
@@ -276,7 +331,7 @@ impl Cluster {
     }
 }
 
-fn direct(url: &str) -> anyhow::Result<Metrics> {
+fn direct(url: &str, args: &ClusterArgs) -> anyhow::Result<Metrics> {
     let uri: http::Uri = url.parse()?;
     let (scheme, authority) = uri
         .scheme_str()
@@ -290,8 +345,11 @@ fn direct(url: &str) -> anyhow::Result<Metrics> {
     let mut config = Config::new(format!("{scheme}://{authority}").parse()?);
     config.proxy_url = ProxyVariables::of_environment().proxy_for(&config.cluster_url)?;
     Ok(Metrics::Direct {
-        client: client::bounded(config, SERVER_TIMEOUT)?,
+        client: args.client(config)?,
         url: url.to_owned(),
         path: path.to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests;

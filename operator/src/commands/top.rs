@@ -51,6 +51,10 @@ pub struct Arguments {
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
 
+    /// Show only fleets with these labels, such as team=shop,stage!=test.
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub selector: Option<String>,
+
     /// Print once and exit. Always on without a terminal.
     #[arg(long)]
     pub once: bool,
@@ -85,7 +89,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return print(&text);
     }
     // A first read that fails is reported before the screen changes.
-    let first = look(&cluster, arguments.all_namespaces).await?;
+    let first = look(&cluster, arguments).await?;
     print(ENTER)?;
     let ended = tokio::select! {
         ended = follow(&cluster, arguments, first) => ended,
@@ -104,7 +108,7 @@ pub async fn once(
     arguments: &Arguments,
     clock: Clock,
 ) -> anyhow::Result<String> {
-    let snapshot = look(cluster, arguments.all_namespaces).await?;
+    let snapshot = look(cluster, arguments).await?;
     Ok(match arguments.output {
         Output::Json => serde_json::to_string_pretty(&snapshot)? + "\n",
         Output::Table if snapshot.fleets.is_empty() => {
@@ -119,8 +123,10 @@ pub async fn once(
     })
 }
 
-async fn look(cluster: &Cluster, all_namespaces: bool) -> anyhow::Result<Snapshot> {
-    let (fleets, scrape) = tokio::join!(cluster.fleets(all_namespaces), cluster.scrape());
+async fn look(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<Snapshot> {
+    let labels = arguments.selector.as_deref();
+    let fleets = cluster.fleets(arguments.all_namespaces, labels);
+    let (fleets, scrape) = tokio::join!(fleets, cluster.scrape());
     let fleets = fleets?;
     let (scrape, notes) = match scrape {
         Ok(scrape) => (Some(scrape), Vec::new()),
@@ -158,7 +164,7 @@ async fn follow(cluster: &Cluster, arguments: &Arguments, first: Snapshot) -> an
         ));
         draw(&view::fit(&text, height()))?;
         pace.tick().await;
-        match look(cluster, arguments.all_namespaces).await {
+        match look(cluster, arguments).await {
             Ok(mut snapshot) => {
                 view::compare(&mut snapshot, &shown);
                 shown = snapshot;
@@ -170,10 +176,14 @@ async fn follow(cluster: &Cluster, arguments: &Arguments, first: Snapshot) -> an
 }
 
 fn scope(cluster: &Cluster, arguments: &Arguments) -> String {
-    if arguments.all_namespaces {
+    let place = if arguments.all_namespaces {
         "in all namespaces".to_owned()
     } else {
         format!("in namespace {}", cluster.namespace)
+    };
+    match &arguments.selector {
+        Some(labels) => format!("{place} with the labels {labels}"),
+        None => place,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The command line: `run` is the operator, `crd` prints the resources' definitions, `simulate`
-//! tries a policy on a trace, `top`, `explain` and `check` show people what runs, why, and what is
-//! wrong.
+//! tries a policy on a trace, `top`, `explain`, `check` and `version` show people what runs, why, and
+//! what is wrong. `completion` is for their shells.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,14 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use taskqueue_operator::commands::{check, explain, simulate, top};
+use taskqueue_operator::commands::{check, completion, explain, simulate, top, version};
 use taskqueue_operator::settings::Settings;
 use taskqueue_operator::{logs, run};
+
+/// The name of the program.
+const PROGRAM: &str = "taskqueue-operator";
+/// Its name as a kubectl plugin.
+const PLUGIN: &str = "kubectl-tqw";
 
 /// Runs Temporal workers on Kubernetes and keeps each task queue's fleet at the size its work
 /// needs.
@@ -44,6 +49,16 @@ enum Command {
     /// List what is wrong with a fleet and its workers, and what to do.
     #[command(after_help = check::HELP)]
     Check(Box<check::Arguments>),
+    /// Show the versions of this program and of the operator in the cluster.
+    #[command(after_help = version::HELP)]
+    Version(Box<version::Arguments>),
+    /// Print a script that completes the commands and flags in a shell.
+    #[command(after_help = completion::HELP)]
+    Completion {
+        /// What completes.
+        #[arg(value_enum)]
+        completer: completion::Completer,
+    },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -55,6 +70,11 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Top(arguments) => on_runtime(top::run(&arguments)),
         Command::Explain(arguments) => on_runtime(explain::run(&arguments)),
         Command::Check(arguments) => return Ok(list_issues(&arguments)),
+        Command::Version(arguments) => on_runtime(version::run(&arguments)),
+        Command::Completion { completer } => {
+            let name = if is_plugin() { PLUGIN } else { PROGRAM };
+            print(&completion::script(completer, Arguments::command(), name))
+        }
     };
     done.map(|()| ExitCode::SUCCESS)
 }
@@ -72,13 +92,17 @@ fn list_issues(arguments: &check::Arguments) -> ExitCode {
 /// Parses the command line. Called as kubectl-tqw, the program is a kubectl plugin, and its help
 /// says so.
 fn arguments() -> anyhow::Result<Arguments> {
-    let called = std::env::args_os().next().map(PathBuf::from);
-    let called = called.as_deref().and_then(Path::file_stem);
     let mut command = Arguments::command();
-    if called.is_some_and(|name| name == "kubectl-tqw") {
+    if is_plugin() {
         command = command.bin_name("kubectl tqw");
     }
     Ok(Arguments::from_arg_matches(&command.get_matches())?)
+}
+
+fn is_plugin() -> bool {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let called = called.as_deref().and_then(Path::file_stem);
+    called.is_some_and(|name| name == PLUGIN)
 }
 
 /// Installs the TLS provider, and runs `work` on a new tokio runtime.

@@ -6,17 +6,15 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::time::Duration;
 
 use clap::Args;
 use taskqueue_api::DurationString;
 use terminal_size::{Height, terminal_size};
-use tokio::time::{Interval, MissedTickBehavior};
 
-use crate::arguments::duration_between;
 use crate::clock::Clock;
 use crate::commands::cluster::{Cluster, ClusterArgs};
 use crate::commands::output::{Output, print};
+use crate::commands::pace::{interval, pace};
 use crate::commands::view::{self, Snapshot, Sort};
 
 /// The text below the flags in `--help`.
@@ -68,11 +66,7 @@ pub struct Arguments {
     pub sort: Sort,
 
     /// The time between two reads, from 1s to 5m.
-    #[arg(
-        long,
-        default_value = "2s",
-        value_parser = duration_between(Duration::from_secs(1), Duration::from_mins(5))
-    )]
+    #[arg(long, default_value = "2s", value_parser = interval())]
     pub interval: DurationString,
 }
 
@@ -185,13 +179,6 @@ fn scope(cluster: &Cluster, arguments: &Arguments) -> String {
         Some(labels) => format!("{place} with the labels {labels}"),
         None => place,
     }
-}
-
-fn pace(interval: DurationString) -> Interval {
-    let mut pace = tokio::time::interval(Duration::from_millis(interval.as_millis()));
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    pace.reset();
-    pace
 }
 
 /// Draws from the upper left corner; clears the rest of each line and everything below the last.

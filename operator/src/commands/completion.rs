@@ -1,0 +1,62 @@
+//! `completion`: scripts that complete the commands and flags in a shell. Pure.
+
+use clap::{Command, ValueEnum};
+use clap_complete::{Shell, generate};
+
+/// The text below the flags in `--help`.
+pub const HELP: &str = "\
+bash:        taskqueue-operator completion bash > /etc/bash_completion.d/taskqueue-operator
+zsh:         taskqueue-operator completion zsh > \"${fpath[1]}/_taskqueue-operator\"
+fish:        taskqueue-operator completion fish > \
+~/.config/fish/completions/taskqueue-operator.fish
+powershell:  taskqueue-operator completion powershell >> $PROFILE
+
+For `kubectl tqw`, kubectl completes in every shell if the program kubectl_complete-tqw is in the
+PATH. It needs bash:
+    kubectl tqw completion kubectl > /usr/local/bin/kubectl_complete-tqw
+    chmod +x /usr/local/bin/kubectl_complete-tqw";
+
+/// Called by kubectl with the words after `kubectl tqw`, the last of which may be empty. Answers
+/// with one candidate per line. Outside of a completion, bash complains about `compopt`.
+const KUBECTL: &str = r#"#!/usr/bin/env bash
+# Completes `kubectl tqw`. kubectl runs this as kubectl_complete-tqw, from the PATH.
+source <(kubectl-tqw completion bash)
+COMP_WORDS=(kubectl-tqw "$@")
+COMP_CWORD=$#
+_kubectl-tqw kubectl-tqw "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}" 2>/dev/null
+for candidate in "${COMPREPLY[@]}"; do
+    case "$candidate" in
+        "<"* | "["*) ;; # the name of an argument
+        *) echo "$candidate" ;;
+    esac
+done
+"#;
+
+/// What completes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Completer {
+    /// Bash.
+    Bash,
+    /// Zsh.
+    Zsh,
+    /// Fish.
+    Fish,
+    /// PowerShell.
+    Powershell,
+    /// Kubectl, for `kubectl tqw`, in any shell.
+    Kubectl,
+}
+
+/// The script for a program of this name.
+pub fn script(completer: Completer, mut command: Command, name: &str) -> String {
+    let shell = match completer {
+        Completer::Bash => Shell::Bash,
+        Completer::Zsh => Shell::Zsh,
+        Completer::Fish => Shell::Fish,
+        Completer::Powershell => Shell::PowerShell,
+        Completer::Kubectl => return KUBECTL.to_owned(),
+    };
+    let mut script = Vec::new();
+    generate(shell, &mut command, name, &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}

@@ -75,6 +75,7 @@ pub async fn config(selection: &Selection) -> anyhow::Result<Config> {
              pod: {in_cluster}"
         )
     })?;
+    config.apply_debug_overrides();
     selection.impersonate(&mut config);
     Ok(config)
 }

@@ -160,9 +160,7 @@ impl Cluster {
     /// If a flag is invalid.
     pub fn new(client: Client, namespace: String, args: &ClusterArgs) -> anyhow::Result<Self> {
         let metrics = if let Some(url) = &args.metrics {
-            direct(url, args).with_context(|| {
-                format!("--metrics {url} is not a URL of the form http://HOST:8080")
-            })?
+            direct(url, args)?
         } else {
             let (namespace, service) = args.service.split_once('/').with_context(|| {
                 format!(
@@ -332,6 +330,19 @@ impl Cluster {
 }
 
 fn direct(url: &str, args: &ClusterArgs) -> anyhow::Result<Metrics> {
+    let (server, path) = parts(url)
+        .with_context(|| format!("--metrics {url} is not a URL of the form http://HOST:8080"))?;
+    let mut config = Config::new(server);
+    config.proxy_url = ProxyVariables::of_environment().proxy_for(&config.cluster_url)?;
+    Ok(Metrics::Direct {
+        client: args.client(config)?,
+        url: url.to_owned(),
+        path,
+    })
+}
+
+/// The server and the path of a URL; the path is /metrics if there is none.
+fn parts(url: &str) -> anyhow::Result<(http::Uri, String)> {
     let uri: http::Uri = url.parse()?;
     let (scheme, authority) = uri
         .scheme_str()
@@ -342,13 +353,7 @@ fn direct(url: &str, args: &ClusterArgs) -> anyhow::Result<Metrics> {
         "/" => "/metrics",
         path => path,
     };
-    let mut config = Config::new(format!("{scheme}://{authority}").parse()?);
-    config.proxy_url = ProxyVariables::of_environment().proxy_for(&config.cluster_url)?;
-    Ok(Metrics::Direct {
-        client: args.client(config)?,
-        url: url.to_owned(),
-        path: path.to_owned(),
-    })
+    Ok((format!("{scheme}://{authority}").parse()?, path.to_owned()))
 }
 
 #[cfg(test)]

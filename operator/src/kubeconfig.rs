@@ -71,8 +71,7 @@ pub async fn config(selection: &Selection) -> anyhow::Result<Config> {
     }
     let mut config = Config::incluster().map_err(|in_cluster| {
         anyhow::anyhow!(
-            "cannot read a kubeconfig; set KUBECONFIG or --kubeconfig: {error}; and this is not a \
-             pod: {in_cluster}"
+            "cannot read a kubeconfig; set KUBECONFIG: {error}; and this is not a pod: {in_cluster}"
         )
     })?;
     config.apply_debug_overrides();

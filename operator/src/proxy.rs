@@ -117,11 +117,8 @@ impl ProxyVariables {
 /// If the text is none.
 pub fn url_of(text: &str) -> Result<Uri, InvalidProxy> {
     Proxy::parse(text).ok_or(InvalidProxy)?;
-    let url = match text.contains("://") {
-        true => text.parse(),
-        false => format!("http://{text}").parse(),
-    };
-    url.map_err(|_| InvalidProxy)
+    let scheme = if text.contains("://") { "" } else { "http://" };
+    format!("{scheme}{text}").parse().map_err(|_| InvalidProxy)
 }
 
 /// The host and port of a URL.
@@ -144,14 +141,16 @@ fn is_local(server: &Uri) -> bool {
 mod tests {
     use super::*;
 
-    fn variables(set: &[(&str, &str)]) -> ProxyVariables {
+    type Variable = (&'static str, &'static str);
+
+    fn variables(set: &[Variable]) -> ProxyVariables {
         ProxyVariables::read(|name| {
             let found = set.iter().find(|(set, _)| *set == name);
             found.map(|(_, value)| (*value).to_owned())
         })
     }
 
-    fn proxy_for(set: &[(&str, &str)], server: &str) -> Option<String> {
+    fn proxy_for(set: &[Variable], server: &str) -> Option<String> {
         let server = server.parse().unwrap();
         let found = variables(set).proxy_for(&server).unwrap();
         found.map(|url| url.to_string())
@@ -160,8 +159,8 @@ mod tests {
     #[test]
     fn the_variables_choose_the_proxy_by_the_scheme_and_the_host_of_the_server() {
         const SERVER: &str = "https://api.example.com:6443";
-        const P: (&str, &str) = ("HTTPS_PROXY", "http://proxy:3128");
-        let table: [(&[(&str, &str)], &str, Option<&str>); 18] = [
+        const P: Variable = ("HTTPS_PROXY", "http://proxy:3128");
+        let table: [(&[Variable], &str, Option<&str>); 18] = [
             (&[], SERVER, None),
             (&[P], SERVER, Some("http://proxy:3128/")),
             (

@@ -137,35 +137,38 @@ mod tests {
     use super::*;
     use crate::commands::figures::parse;
 
-    fn scrape(version: &str) -> Option<Result<Scrape, String>> {
+    fn scrape(version: &str) -> Result<Scrape, String> {
         let build = format!("taskqueue_operator_build_info{{version=\"{version}\"}} 1\n");
         let build = if version.is_empty() { "" } else { &build };
         let metrics = format!("taskqueue_operator_leader 1\n{build}");
-        Some(parse(&metrics).map_err(|error| error.to_string()))
+        parse(&metrics).map_err(|error| error.to_string())
     }
 
     #[test]
     fn the_version_of_the_operator_is_read_or_it_is_said_why_not() {
-        let refused = || Some(Err("you may not".to_owned()));
+        let refused = || Err("you may not".to_owned());
         let warning = "this program and the operator differ, so this program may show less than \
                        there is; use the program of version 9.8.7";
         let unread = "the operator's version cannot be read";
         let table = [
             (None, format!("program   {OWN}\n")),
-            (scrape(OWN), format!("program   {OWN}\noperator  {OWN}\n")),
             (
-                scrape("9.8.7"),
+                Some(scrape(OWN)),
+                format!("program   {OWN}\noperator  {OWN}\n"),
+            ),
+            (
+                Some(scrape("9.8.7")),
                 format!("program   {OWN}\noperator  9.8.7\n\nWarning: {warning}\n"),
             ),
             (
-                scrape(""),
+                Some(scrape("")),
                 format!(
                     "program   {OWN}\noperator  unknown\n\nNote: {unread}: its metrics do not name \
                      it\n"
                 ),
             ),
             (
-                refused(),
+                Some(refused()),
                 format!("program   {OWN}\noperator  unknown\n\nNote: {unread}: you may not\n"),
             ),
         ];
@@ -173,7 +176,7 @@ mod tests {
             assert_eq!(text(scrape, Output::Table).unwrap(), expected);
         }
         let json = |scrape| -> Value {
-            serde_json::from_str(&text(scrape, Output::Json).unwrap()).unwrap()
+            serde_json::from_str(&text(Some(scrape), Output::Json).unwrap()).unwrap()
         };
         assert_eq!(
             json(scrape("9.8.7")),

@@ -1,6 +1,6 @@
 //! The command line: `run` is the operator, `crd` prints the resources' definitions, `simulate`
-//! tries a policy on a trace, `top`, `explain`, `check` and `version` show people what runs, why, and
-//! what is wrong. `completion` is for their shells.
+//! tries a policy on a trace, `top`, `explain`, `check` and `version` show people what runs, why,
+//! and what is wrong. `completion` is for their shells.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

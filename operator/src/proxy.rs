@@ -33,9 +33,12 @@ impl Proxy {
     pub fn parse(url: &str) -> Option<Self> {
         let any: Uri = "http://server".parse().ok()?;
         let parsed = Matcher::builder().all(url).build().intercept(&any)?;
-        let host = parsed.uri().host().unwrap_or_default();
-        (parsed.uri().scheme_str() == Some("http") && !host.is_empty()).then(|| Self {
-            url: parsed.uri().clone(),
+        let url = parsed.uri();
+        let authority = url.authority()?.as_str();
+        // An @ is left of a password that has one; what is before it would be half of that.
+        let is_plain = !authority.is_empty() && !authority.contains('@');
+        (url.scheme_str() == Some("http") && is_plain).then(|| Self {
+            url: url.clone(),
             authorization: parsed.basic_auth().cloned(),
         })
     }

@@ -56,7 +56,16 @@ pub fn script(completer: Completer, mut command: Command, name: &str) -> String 
         Completer::Powershell => Shell::PowerShell,
         Completer::Kubectl => return KUBECTL.to_owned(),
     };
-    let mut script = Vec::new();
-    generate(shell, &mut command, name, &mut script);
-    String::from_utf8_lossy(&script).into_owned()
+    let mut generated = |name: &str| {
+        let mut script = Vec::new();
+        generate(shell, &mut command, name, &mut script);
+        String::from_utf8_lossy(&script).into_owned()
+    };
+    if shell != Shell::Bash {
+        return generated(name);
+    }
+    // The script for bash of clap_complete 4.6.12 finds no flags of a command if the program's name
+    // has a hyphen.
+    let plain = name.replace('-', "_");
+    generated(&plain).replace(&plain, name)
 }

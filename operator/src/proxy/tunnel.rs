@@ -20,8 +20,8 @@ use tower::{BoxError, Service, ServiceExt as _};
 
 use crate::proxy::{self, Proxy};
 
-/// How long the proxy may take to open a tunnel. Shorter than the limit of a call, so that the error
-/// names the proxy.
+/// How long the proxy may take to open a tunnel. Shorter than the limit of a call, so that the
+/// error names the proxy.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Why a proxy opens no tunnel.

@@ -115,8 +115,8 @@ async fn a_command_asks_as_whom_and_for_what_the_flags_say() {
     let list: Vec<&str> = list.unwrap().lines().collect();
     assert_eq!(
         list[0],
-        "GET /apis/taskqueue.dev/v1alpha1/namespaces/shop/taskqueueworkers?&limit=250\
-         &labelSelector=team%3Dshop HTTP/1.1"
+        "GET /apis/taskqueue.dev/v1alpha1/namespaces/shop/taskqueueworkers?\
+         &labelSelector=team%3Dshop&limit=250 HTTP/1.1"
     );
     let mut impersonated: Vec<&str> = list
         .into_iter()

@@ -180,8 +180,9 @@ async fn an_error_says_what_the_proxy_does_and_what_to_do() {
         assert_eq!(text.replace(&proxy, "PROXY"), expected);
     }
     // Bound and closed again, so that nobody listens.
-    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let unused = unused.local_addr().unwrap().to_string();
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let unused = closed.local_addr().unwrap().to_string();
+    drop(closed);
     let text = read("https://api.test", None, Some(&format!("http://{unused}"))).await;
     assert_eq!(
         text.replace(&unused, "PROXY"),

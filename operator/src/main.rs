@@ -27,26 +27,29 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    match arguments()?.command {
+    let program = program();
+    let matches = program.clone().get_matches();
+    match Arguments::from_arg_matches(&matches)?.command {
         Command::Run(settings) => {
             logs::start(&settings)?;
             on_runtime(run::run(&settings))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::ForPeople(command) => command.run(),
+        Command::ForPeople(command) => command.run(program),
     }
 }
 
-/// Parses the command line. Called as kubectl-tqw, the program is a kubectl plugin, and its help
-/// says so.
-fn arguments() -> anyhow::Result<Arguments> {
+/// The command line. Called as kubectl-tqw, the program is a kubectl plugin, and its help says so.
+fn program() -> clap::Command {
+    const PLUGIN: &str = "kubectl-tqw";
     let called = std::env::args_os().next().map(PathBuf::from);
     let called = called.as_deref().and_then(Path::file_stem);
-    let mut command = Arguments::command();
-    if called.is_some_and(|name| name == "kubectl-tqw") {
-        command = command.bin_name("kubectl tqw");
+    let program = Arguments::command();
+    if called.is_some_and(|name| name == PLUGIN) {
+        program.name(PLUGIN).bin_name("kubectl tqw")
+    } else {
+        program
     }
-    Ok(Arguments::from_arg_matches(&command.get_matches())?)
 }
 
 #[cfg(test)]
@@ -61,6 +64,15 @@ mod tests {
             .get_subcommands()
             .map(clap::Command::get_name)
             .collect();
-        assert_eq!(names, ["run", "crd", "simulate", "top", "explain", "check"]);
+        let of_people = [
+            "crd",
+            "simulate",
+            "top",
+            "explain",
+            "check",
+            "version",
+            "completion",
+        ];
+        assert_eq!(names, [&["run"], &of_people[..]].concat());
     }
 }

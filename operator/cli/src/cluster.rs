@@ -2,6 +2,7 @@
 //! permissions, and the operator's metrics. Network I/O, reads only: lists and gets of
 //! `TaskQueueWorker`s and Events, and `GET`s of /metrics.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -13,8 +14,10 @@ use taskqueue_api::well_known::MANAGER;
 use taskqueue_api::{GuardedFleet, TaskQueueWorker};
 use taskqueue_kubernetes::client;
 use taskqueue_kubernetes::kube_error::describe;
-use taskqueue_kubernetes::kubeconfig;
+use taskqueue_kubernetes::kubeconfig::{self, Selection};
+use taskqueue_kubernetes::proxy::{ProxyVariables, tunnel};
 
+use crate::arguments::time_limit;
 use crate::figures::{self, Scrape};
 
 /// How long a server may be silent before the command gives up.
@@ -32,9 +35,34 @@ pub struct ClusterArgs {
     #[arg(short, long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
 
+    /// The kubeconfig file. Default: those of KUBECONFIG, or else ~/.kube/config.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
     /// The kubeconfig context. Default: the current one.
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
+
+    /// The cluster of the kubeconfig. Default: that of the context.
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+
+    /// The user of the kubeconfig. Default: that of the context.
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+
+    /// The user to impersonate, such as system:serviceaccount:NAMESPACE:NAME.
+    #[arg(long = "as", value_name = "USER")]
+    pub impersonate: Option<String>,
+
+    /// A group to impersonate. May be given several times.
+    #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate")]
+    pub impersonate_groups: Vec<String>,
+
+    /// The time limit of a request, such as 5s, or 5 for seconds; 0 means none. Default: 10s, and
+    /// 30s for a page of a list.
+    #[arg(long, value_name = "DURATION", value_parser = time_limit)]
+    pub request_timeout: Option<Duration>,
 
     /// The URL of the operator's metrics, such as http://HOST:8080 after `kubectl port-forward`.
     /// Default: read them through the API server, which needs permission to get services/proxy.
@@ -48,6 +76,28 @@ pub struct ClusterArgs {
         default_value = "taskqueue-system/taskqueue-operator-metrics"
     )]
     pub service: String,
+}
+
+impl ClusterArgs {
+    /// What the flags select of the kubeconfig.
+    fn selection(&self) -> Selection {
+        Selection {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
+            cluster: self.cluster.clone(),
+            user: self.user.clone(),
+            impersonate: self.impersonate.clone(),
+            impersonate_groups: self.impersonate_groups.clone(),
+        }
+    }
+
+    /// A client within the time limit.
+    fn client(&self, config: Config) -> anyhow::Result<Client> {
+        match self.request_timeout {
+            Some(limit) => client::limited(config, limit),
+            None => client::bounded(config, SERVER_TIMEOUT),
+        }
+    }
 }
 
 /// What is known about one fleet.
@@ -92,13 +142,14 @@ impl Cluster {
     /// # Errors
     /// If there is no usable kubeconfig or a flag is invalid.
     pub async fn connect(args: &ClusterArgs) -> anyhow::Result<Self> {
-        let config = kubeconfig::config(args.context.as_deref()).await?;
+        let config = kubeconfig::config(&args.selection()).await?;
         let namespace = args
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
-        let client =
-            client::bounded(config, SERVER_TIMEOUT).context("the kubeconfig cannot be used")?;
+        let client = args
+            .client(config)
+            .context("the kubeconfig cannot be used")?;
         Self::new(client, namespace, args)
     }
 
@@ -108,9 +159,7 @@ impl Cluster {
     /// If a flag is invalid.
     pub fn new(client: Client, namespace: String, args: &ClusterArgs) -> anyhow::Result<Self> {
         let metrics = if let Some(url) = &args.metrics {
-            direct(url).with_context(|| {
-                format!("--metrics {url} is not a URL of the form http://HOST:8080")
-            })?
+            direct(url, args)?
         } else {
             let (namespace, service) = args.service.split_once('/').with_context(|| {
                 format!(
@@ -130,11 +179,15 @@ impl Cluster {
         })
     }
 
-    /// The fleets of the namespace, or of all namespaces.
+    /// The fleets of the namespace, or of all namespaces; with `labels`, those that have them.
     ///
     /// # Errors
     /// If the API server refuses or does not answer.
-    pub async fn fleets(&self, all_namespaces: bool) -> anyhow::Result<Vec<GuardedFleet>> {
+    pub async fn fleets(
+        &self,
+        all_namespaces: bool,
+        labels: Option<&str>,
+    ) -> anyhow::Result<Vec<GuardedFleet>> {
         let api: Api<GuardedFleet> = if all_namespaces {
             Api::all(self.client.clone())
         } else {
@@ -147,6 +200,7 @@ impl Cluster {
         };
         let mut fleets = Vec::new();
         let mut page = ListParams::default().limit(PAGE);
+        page.label_selector = labels.map(str::to_owned);
         loop {
             let list = api.list(&page).await.map_err(|error| {
                 anyhow!("cannot list the fleets {place}: {}", for_person(&error))
@@ -274,7 +328,20 @@ impl Cluster {
     }
 }
 
-fn direct(url: &str) -> anyhow::Result<Metrics> {
+fn direct(url: &str, args: &ClusterArgs) -> anyhow::Result<Metrics> {
+    let (server, path) = parts(url)
+        .with_context(|| format!("--metrics {url} is not a URL of the form http://HOST:8080"))?;
+    let mut config = Config::new(server);
+    config.proxy_url = ProxyVariables::of_environment().proxy_for(&config.cluster_url)?;
+    Ok(Metrics::Direct {
+        client: args.client(config)?,
+        url: url.to_owned(),
+        path,
+    })
+}
+
+/// The server and the path of a URL; the path is /metrics if there is none.
+fn parts(url: &str) -> anyhow::Result<(http::Uri, String)> {
     let uri: http::Uri = url.parse()?;
     let (scheme, authority) = uri
         .scheme_str()
@@ -285,12 +352,7 @@ fn direct(url: &str) -> anyhow::Result<Metrics> {
         "/" => "/metrics",
         path => path,
     };
-    let config = Config::new(format!("{scheme}://{authority}").parse()?);
-    Ok(Metrics::Direct {
-        client: client::bounded(config, SERVER_TIMEOUT)?,
-        url: url.to_owned(),
-        path: path.to_owned(),
-    })
+    Ok((format!("{scheme}://{authority}").parse()?, path.to_owned()))
 }
 
 /// Formats an error for a person at a terminal, using the server's own message.
@@ -304,6 +366,7 @@ fn for_person(error: &kube::Error) -> String {
         }
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         kube::Error::Auth(_) | kube::Error::RustlsTls(_) => describe(error),
+        other if tunnel::cause(other).is_some() => describe(other),
         other => {
             // The client's message ends with the name of a layer; its causes say what happened.
             let mut text = other.to_string();
@@ -319,3 +382,6 @@ fn for_person(error: &kube::Error) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

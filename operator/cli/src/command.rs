@@ -10,7 +10,7 @@ use clap::Subcommand;
 
 use crate::output::print;
 use crate::runtime::on_runtime;
-use crate::{check, explain, simulate, top};
+use crate::{check, completion, explain, simulate, top, version};
 
 /// A command for people.
 #[derive(Debug, Clone, PartialEq, Subcommand)]
@@ -34,15 +34,26 @@ pub enum Command {
     /// List what is wrong with a fleet and its workers, and what to do.
     #[command(after_help = check::HELP)]
     Check(Box<check::Arguments>),
+    /// Show the versions of this program and of the operator in the cluster.
+    #[command(after_help = version::HELP)]
+    Version(Box<version::Arguments>),
+    /// Print a script that completes the commands and flags in a shell.
+    #[command(after_help = completion::HELP)]
+    Completion {
+        /// What completes.
+        #[arg(value_enum)]
+        completer: completion::Completer,
+    },
 }
 
 impl Command {
-    /// Runs the command, and returns the exit code of the program.
+    /// Runs the command, and returns the exit code. `program` is the whole command line of the
+    /// program that it is a part of, under the name by which it is called.
     ///
     /// # Errors
     /// Those of the command, except of `check`: its code 1 means that something is wrong with the
     /// fleet, so it prints its errors itself and has another code for them.
-    pub fn run(&self) -> anyhow::Result<ExitCode> {
+    pub fn run(&self, program: clap::Command) -> anyhow::Result<ExitCode> {
         let done = match self {
             Self::Crd { dir } if dir.is_empty() => print(&taskqueue_api::crds_yaml()?),
             Self::Crd { dir } => dir.iter().try_for_each(|dir| write_definitions(dir)),
@@ -50,6 +61,8 @@ impl Command {
             Self::Top(arguments) => on_runtime(top::run(arguments)),
             Self::Explain(arguments) => on_runtime(explain::run(arguments)),
             Self::Check(arguments) => return Ok(list_issues(arguments)),
+            Self::Version(arguments) => on_runtime(version::run(arguments)),
+            Self::Completion { completer } => print(&completion::script(*completer, program)),
         };
         done.map(|()| ExitCode::SUCCESS)
     }

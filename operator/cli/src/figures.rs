@@ -96,6 +96,8 @@ impl Figures {
 pub struct Scrape {
     /// Whether this replica leads. A standby replica knows nothing about the fleets.
     pub leads: bool,
+    /// Its version, if the metrics name it.
+    pub version: Option<String>,
     /// The metrics of each queue.
     pub queues: BTreeMap<QueueName, Figures>,
 }
@@ -136,6 +138,9 @@ pub fn parse(text: &str) -> Result<Scrape, Unreadable> {
         if sample.name == table::LEADER.name {
             ours = true;
             scrape.leads = sample.value > 0.0;
+        }
+        if sample.name == table::BUILD_INFO.name {
+            scrape.version = sample.label("version").map(str::to_owned);
         }
         if let Some(queue) = queue(&sample) {
             take(scrape.queues.entry(queue).or_default(), &sample);

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use taskqueue_cli::Command;
 
 /// Shows and explains fleets of Temporal workers, and tries scaling policies. Changes no cluster.
@@ -14,13 +14,11 @@ struct Arguments {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    Arguments::parse().command.run()
+    Arguments::parse().command.run(Arguments::command())
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -6,16 +6,15 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::time::Duration;
 
 use clap::Args;
-use taskqueue_api::{DurationString, duration_between};
+use taskqueue_api::DurationString;
 use terminal_size::{Height, terminal_size};
-use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::clock;
 use crate::cluster::{Cluster, ClusterArgs};
 use crate::output::{Output, print};
+use crate::pace::{interval, pace};
 use crate::view::{self, Snapshot, Sort};
 
 /// The text below the flags in `--help`.
@@ -49,6 +48,10 @@ pub struct Arguments {
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
 
+    /// Show only fleets with these labels, such as team=shop,stage!=test.
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub selector: Option<String>,
+
     /// Print once and exit. Always on without a terminal.
     #[arg(long)]
     pub once: bool,
@@ -62,11 +65,7 @@ pub struct Arguments {
     pub sort: Sort,
 
     /// The time between two reads, from 1s to 5m.
-    #[arg(
-        long,
-        default_value = "2s",
-        value_parser = duration_between(Duration::from_secs(1), Duration::from_mins(5))
-    )]
+    #[arg(long, default_value = "2s", value_parser = interval())]
     pub interval: DurationString,
 }
 
@@ -83,7 +82,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return print(&text);
     }
     // A first read that fails is reported before the screen changes.
-    let first = look(&cluster, arguments.all_namespaces).await?;
+    let first = look(&cluster, arguments).await?;
     print(ENTER)?;
     let ended = tokio::select! {
         ended = follow(&cluster, arguments, first) => ended,
@@ -98,7 +97,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// # Errors
 /// If the API server refuses or does not answer.
 pub async fn once(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<String> {
-    let snapshot = look(cluster, arguments.all_namespaces).await?;
+    let snapshot = look(cluster, arguments).await?;
     Ok(match arguments.output {
         Output::Json => serde_json::to_string_pretty(&snapshot)? + "\n",
         Output::Table if snapshot.fleets.is_empty() => {
@@ -113,8 +112,10 @@ pub async fn once(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<St
     })
 }
 
-async fn look(cluster: &Cluster, all_namespaces: bool) -> anyhow::Result<Snapshot> {
-    let (fleets, scrape) = tokio::join!(cluster.fleets(all_namespaces), cluster.scrape());
+async fn look(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<Snapshot> {
+    let labels = arguments.selector.as_deref();
+    let fleets = cluster.fleets(arguments.all_namespaces, labels);
+    let (fleets, scrape) = tokio::join!(fleets, cluster.scrape());
     let fleets = fleets?;
     let (scrape, notes) = match scrape {
         Ok(scrape) => (Some(scrape), Vec::new()),
@@ -151,7 +152,7 @@ async fn follow(cluster: &Cluster, arguments: &Arguments, first: Snapshot) -> an
         ));
         draw(&view::fit(&text, height()))?;
         pace.tick().await;
-        match look(cluster, arguments.all_namespaces).await {
+        match look(cluster, arguments).await {
             Ok(mut snapshot) => {
                 view::compare(&mut snapshot, &shown);
                 shown = snapshot;
@@ -163,18 +164,15 @@ async fn follow(cluster: &Cluster, arguments: &Arguments, first: Snapshot) -> an
 }
 
 fn scope(cluster: &Cluster, arguments: &Arguments) -> String {
-    if arguments.all_namespaces {
+    let place = if arguments.all_namespaces {
         "in all namespaces".to_owned()
     } else {
         format!("in namespace {}", cluster.namespace)
+    };
+    match &arguments.selector {
+        Some(labels) => format!("{place} with the labels {labels}"),
+        None => place,
     }
-}
-
-fn pace(interval: DurationString) -> Interval {
-    let mut pace = tokio::time::interval(Duration::from_millis(interval.as_millis()));
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    pace.reset();
-    pace
 }
 
 /// Draws from the upper left corner; clears the rest of each line and everything below the last.

@@ -180,12 +180,20 @@ pub fn compare(snapshot: &mut Snapshot, before: &Snapshot) {
             let Some(old) = old.queues.iter().find(|old| old.name == queue.name) else {
                 continue;
             };
-            let (now, then) = (queue.figures.as_ref(), old.figures.as_ref());
-            let decided = now
-                .zip(then)
-                .and_then(|(now, then)| now.decided_since(then));
-            queue.deciding = decided.map(str::to_owned).or_else(|| old.deciding.clone());
+            queue.compare(old);
         }
+    }
+}
+
+impl QueueView {
+    /// Sets what was decided since `before`. If nothing was, the earlier decision stays.
+    pub fn compare(&mut self, before: &Self) {
+        let (now, then) = (self.figures.as_ref(), before.figures.as_ref());
+        let decided = now
+            .zip(then)
+            .and_then(|(now, then)| now.decided_since(then));
+        let decided = decided.map(str::to_owned);
+        self.deciding = decided.or_else(|| before.deciding.clone());
     }
 }
 

@@ -24,7 +24,9 @@ use kube::{Client, Config};
 use tower::{BoxError, Service, ServiceBuilder};
 
 use crate::kube_error;
-use crate::kubeconfig;
+use crate::kubeconfig::{self, Selection};
+use crate::proxy::Proxy;
+use crate::proxy::tunnel::Connector;
 
 pub use operation::Operation;
 
@@ -57,8 +59,8 @@ pub trait Observer: Send + Sync {
 /// # Errors
 /// If neither is there, or it cannot be used.
 pub async fn inferred(observer: Arc<dyn Observer>) -> anyhow::Result<Client> {
-    let config = kubeconfig::config(None).await?;
-    build(config, CALL, Some(observer))
+    let config = kubeconfig::config(&Selection::default()).await?;
+    build(config, Limits::of_calls(CALL), Some(observer))
         .map_err(|error| described(&error))
         .context("the kubeconfig cannot be used")
 }
@@ -66,7 +68,8 @@ pub async fn inferred(observer: Arc<dyn Observer>) -> anyhow::Result<Client> {
 /// A client for this cluster. Ignores the timeouts and retries of `config`.
 ///
 /// # Errors
-/// If the configuration cannot be used: a certificate that cannot be read, a proxy.
+/// If the configuration cannot be used: a certificate that cannot be read, a proxy that is none of
+/// HTTP.
 pub fn client(config: Config) -> anyhow::Result<Client> {
     bounded(config, CALL)
 }
@@ -76,7 +79,34 @@ pub fn client(config: Config) -> anyhow::Result<Client> {
 /// # Errors
 /// As for [`client`]. The message quotes nothing that may be secret.
 pub fn bounded(config: Config, call: Duration) -> anyhow::Result<Client> {
-    build(config, call, None).map_err(|error| described(&error))
+    build(config, Limits::of_calls(call), None).map_err(|error| described(&error))
+}
+
+/// A client whose calls, lists included, end within `limit`; `Duration::MAX` is no limit.
+///
+/// # Errors
+/// As for [`bounded`].
+pub fn limited(config: Config, limit: Duration) -> anyhow::Result<Client> {
+    let limits = Limits {
+        call: limit,
+        list: limit,
+    };
+    build(config, limits, None).map_err(|error| described(&error))
+}
+
+/// Time limits of the calls of a client.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Of a call, or the beginning of a watch.
+    call: Duration,
+    /// Of one page of a list.
+    list: Duration,
+}
+
+impl Limits {
+    fn of_calls(call: Duration) -> Self {
+        Self { call, list: LIST }
+    }
 }
 
 fn described(error: &kube::Error) -> anyhow::Error {
@@ -85,14 +115,15 @@ fn described(error: &kube::Error) -> anyhow::Error {
 
 fn build(
     config: Config,
-    call: Duration,
+    limits: Limits,
     observer: Option<Arc<dyn Observer>>,
 ) -> kube::Result<Client> {
-    if let Some(proxy) = &config.proxy_url {
-        return Err(kube::Error::ProxyProtocolUnsupported {
-            proxy_url: Box::new(proxy.clone()),
-        });
-    }
+    let proxy = config.proxy_url.as_ref();
+    let proxy = proxy.map(|url| {
+        Proxy::parse(&url.to_string()).ok_or_else(|| kube::Error::ProxyProtocolUnsupported {
+            proxy_url: Box::new(url.clone()),
+        })
+    });
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -103,7 +134,8 @@ fn build(
     // Other systems have no such limit; there the probes alone find out.
     #[cfg(target_os = "linux")]
     tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-    let connector = config.rustls_https_connector_with_connector(tcp)?;
+    let connector = Connector::new(tcp, proxy.transpose()?);
+    let connector = config.rustls_https_connector_with_connector(connector)?;
     let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
@@ -116,7 +148,7 @@ fn build(
         .service(http);
     let bounded = Bounded {
         inner: service,
-        call,
+        limits,
         observer,
     };
     Ok(Client::new(bounded, config.default_namespace))
@@ -138,7 +170,7 @@ impl std::error::Error for Silence {}
 /// take any time, since the watcher itself notices when they end.
 struct Bounded<S> {
     inner: S,
-    call: Duration,
+    limits: Limits,
     observer: Option<Arc<dyn Observer>>,
 }
 
@@ -179,7 +211,11 @@ where
     fn call(&mut self, request: Request<Body>) -> Answered<B> {
         let watch = operation::is_watch(&request);
         let list = operation::has_parameter(&request, "limit=");
-        let limit = if list { LIST } else { self.call };
+        let limit = if list {
+            self.limits.list
+        } else {
+            self.limits.call
+        };
         let operation = Operation::of(&request);
         let observer = self.observer.clone();
         let mut timed = observer.map(|observer| Timed {

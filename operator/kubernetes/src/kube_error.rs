@@ -7,6 +7,8 @@ use kube::client::{AuthError, RustlsTlsError};
 use kube::core::Status;
 use kube::runtime::watcher;
 
+use crate::proxy::{self, tunnel};
+
 /// A Kubernetes call that can be named in a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
@@ -139,12 +141,11 @@ fn without_secrets(error: &kube::Error) -> String {
             "the credential plugin of the kubeconfig printed no valid credential".to_owned()
         }
         // A proxy URL may contain a password.
-        kube::Error::ProxyProtocolUnsupported { .. } => {
-            "it names a proxy (proxy-url, HTTPS_PROXY or HTTP_PROXY), which is not supported; \
-             reach the API server without one"
-                .to_owned()
-        }
-        other => other.to_string(),
+        kube::Error::ProxyProtocolUnsupported { .. } => proxy::REMEDY.to_owned(),
+        other => match tunnel::cause(other) {
+            Some(no_tunnel) => no_tunnel.to_string(),
+            None => other.to_string(),
+        },
     }
 }
 

@@ -5,3 +5,4 @@
 pub mod client;
 pub mod kube_error;
 pub mod kubeconfig;
+pub mod proxy;

@@ -101,6 +101,24 @@ impl Explanation {
             notes,
         })
     }
+
+    /// Whether another decision, or another problem, is explained than `before`. Metrics, times and
+    /// Events alone are no news, and neither is that something becomes known.
+    pub fn is_news(&self, before: &Self) -> bool {
+        let deciding = |this: &Self| this.queue.deciding.clone();
+        let problems = |this: &Self| -> Vec<[String; 4]> {
+            let conditions = this.conditions.iter().cloned();
+            conditions
+                .map(|held| [held.type_, held.status, held.reason, held.message])
+                .collect()
+        };
+        let other_decision = deciding(self)
+            .zip(deciding(before))
+            .is_some_and(|(now, then)| now != then);
+        other_decision
+            || self.queue.last_decision != before.queue.last_decision
+            || problems(self) != problems(before)
+    }
 }
 
 /// Whether the operator wrote an Event about this fleet (not an earlier one of its name), and about

@@ -1,5 +1,8 @@
 //! The explanation from plain data, and a whole one against a scripted API server.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use k8s_openapi::api::events::v1::Event;
 use serde_json::{Value, json};
 use taskqueue_testkit::api_server::{api, failure};
@@ -234,7 +237,101 @@ fn arguments(output: Output) -> Arguments {
         queue: Some("payments".to_owned()),
         cluster: top::tests::arguments(&[]).cluster,
         output,
+        watch: false,
+        interval: DurationString::from_secs(2),
     }
+}
+
+/// A read of a watched queue: how often it was held for each reason, who raised it last, and
+/// whether a condition holds the fleet back.
+fn look(held: &[(&str, f64)], raised_by: &str, problem: &str) -> Explanation {
+    let mut look = full("payments");
+    let figures = look.queue.figures.as_mut().unwrap();
+    let held = held.iter().copied();
+    figures.decisions = held
+        .map(|(reason, count)| (format!("hold: {reason}"), count))
+        .collect();
+    look.queue.last_decision.as_mut().unwrap().reason = raised_by.to_owned();
+    look.conditions.retain(|held| held.type_ == problem);
+    look
+}
+
+#[test]
+fn another_decision_or_another_problem_is_news_and_numbers_are_not() {
+    let before = look(&[("AtDemand", 1.0)], "Drain", "");
+    let mut same = look(&[("AtDemand", 2.0)], "Drain", "");
+    same.events.clear();
+    same.notes.clear();
+    same.queue.compare(&before.queue);
+    assert_eq!(same.queue.deciding.as_deref(), Some("hold: AtDemand"));
+    let mut held = look(&[("AtDemand", 2.0), ("CoolingDown", 1.0)], "Drain", "");
+    held.queue.compare(&same.queue);
+    let table = [
+        // That the current decision becomes known is no change.
+        (&same, &before, false),
+        (&held, &same, true),
+        (&look(&[], "Drain", ""), &same, false),
+        (&look(&[], "Age", ""), &same, true),
+        (&look(&[], "Drain", "ScalingLimited"), &same, true),
+    ];
+    for (now, before, expected) in table {
+        assert_eq!(now.is_news(before), expected, "{now:?}");
+    }
+    assert!(
+        held.render(now())
+            .contains("\n  deciding      hold: CoolingDown\n")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn watching_explains_again_only_after_a_change() {
+    let reads = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&reads);
+    let (client, _) = api(move |request| match &request.line {
+        line if line.contains("/taskqueueworkers/") => {
+            let mut fleet = serde_json::to_value(busy()).unwrap();
+            let decision = &mut fleet["status"]["queues"][0]["lastDecision"];
+            match count.fetch_add(1, Ordering::Relaxed) {
+                0..3 => {}
+                3..5 => return (500, failure(500, "InternalError", "etcd is away")),
+                5 => return (500, failure(500, "InternalError", "etcd is gone")),
+                6..9 => decision["message"] = json!("scaled 5 to 4"),
+                _ => decision["message"] = json!("scaled 4 to 3"),
+            }
+            (200, fleet)
+        }
+        _ => (403, failure(403, "Forbidden", "no")),
+    });
+    let arguments = arguments(Output::Table);
+    let cluster = Cluster::new(client, "shop".to_owned(), &arguments.cluster).unwrap();
+    let mut shown = Vec::new();
+    let mut warnings = String::new();
+    let mut screen = Screen {
+        show: |text: &str| {
+            shown.push(text.to_owned());
+            anyhow::ensure!(shown.len() < 3, "that is enough");
+            Ok(())
+        },
+        warn: |text: &str| warnings.push_str(text),
+    };
+    let ended = follow(&cluster, &arguments, &mut screen).await;
+    assert_eq!(ended.unwrap_err().to_string(), "that is enough");
+    assert_eq!(reads.load(Ordering::Relaxed), 10);
+    let sentences: Vec<bool> = [
+        (&shown[0], "scaled 1 to 5"),
+        (&shown[1], "scaled 5 to 4"),
+        (&shown[2], "scaled 4 to 3"),
+    ]
+    .map(|(text, sentence)| text.contains(sentence))
+    .to_vec();
+    assert_eq!(sentences, [true, true, true], "{shown:?}");
+    assert!(shown[0].starts_with("shop/orders, queue payments"));
+    assert!(shown[1].starts_with("\n--- "));
+    assert_eq!(
+        warnings,
+        "Note: the last read failed: cannot read the fleet orders in namespace shop: etcd is away\n\
+         Note: the last read failed: cannot read the fleet orders in namespace shop: etcd is gone\n"
+    );
 }
 
 #[tokio::test]

@@ -103,6 +103,9 @@ fn now_lines(queue: &QueueView) -> Vec<String> {
         "replicas",
         &format!("{known}, from {} to {} allowed", queue.min, queue.max),
     )];
+    if let Some(deciding) = &queue.deciding {
+        lines.push(fact("deciding", deciding));
+    }
     if let Some(figures) = &queue.figures {
         lines.extend(figure_lines(queue, figures));
     }

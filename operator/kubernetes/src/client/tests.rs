@@ -108,7 +108,7 @@ async fn each_call_is_observed_with_its_operation_and_its_outcome() {
     for answer in [EMPTY, AWAY, "", WATCH, "no HTTP\r\n\r\n"] {
         let (address, _) = server(answer).await;
         let config = Config::new(format!("http://{address}").parse().unwrap());
-        let client = build(config, SHORT, Some(calls.clone())).unwrap();
+        let client = build(config, Limits::of_calls(SHORT), Some(calls.clone())).unwrap();
         let pods = Api::<Pod>::namespaced(client, "shop");
         if answer == WATCH {
             drop(pods.watch(&WatchParams::default(), "0").await.unwrap());
@@ -118,7 +118,7 @@ async fn each_call_is_observed_with_its_operation_and_its_outcome() {
     }
     let (address, _) = server("").await;
     let config = Config::new(format!("http://{address}").parse().unwrap());
-    let client = build(config, CALL, Some(calls.clone())).unwrap();
+    let client = build(config, Limits::of_calls(CALL), Some(calls.clone())).unwrap();
     let pods = Api::<Pod>::namespaced(client, "shop");
     let answer = tokio::time::timeout(SHORT, pods.get("a")).await;
     assert!(answer.is_err(), "there is no answer");
@@ -165,6 +165,17 @@ async fn a_list_has_more_time_than_a_call() {
     let page = ListParams::default().limit(500);
     let listed = tokio::time::timeout(SHORT * 4, pods.list(&page)).await;
     assert!(listed.is_err(), "it is still waited for: {listed:?}");
+}
+
+#[tokio::test]
+async fn a_limit_for_everything_ends_a_list_as_well() {
+    ring();
+    let (address, _) = server("").await;
+    let config = Config::new(format!("http://{address}").parse().unwrap());
+    let pods = Api::<Pod>::namespaced(limited(config, SHORT).unwrap(), "shop");
+    let error = pods.list(&ListParams::default().limit(500)).await;
+    let text = format!("{:#}", anyhow::Error::new(error.unwrap_err()));
+    assert!(text.contains("did not answer within 300ms"), "{text}");
 }
 
 /// Checks in /proc/net/tcp how the kernel treats the client's connections: the timer of an idle

@@ -248,7 +248,7 @@ impl Learner {
                         let sum = self.processed.get_mut(task_type);
                         *sum = sum.saturating_add(done);
                     }
-                    learned.add(worker, counts, reported_at);
+                    learned.add(worker, counts, reported_at, assumed(work));
                     if let Some(ended) = worker.advance(counts, reported_at, sent_after) {
                         learned.saw_ended(ended, reported_at);
                     }
@@ -308,10 +308,7 @@ impl Learner {
         let learned = self.learned(Work::Here(task_type));
         learned.mean().map_or_else(
             || {
-                let of_the_kind = match task_type {
-                    TaskType::Workflow => DEFAULT_WORKFLOW_TASK_TIME,
-                    TaskType::Activity | TaskType::Nexus => DEFAULT_SERVICE_TIME,
-                };
+                let of_the_kind = assumed(Work::Here(task_type));
                 let assumed = of_the_kind.min(wait_target).max(learned.mean_age);
                 ServiceTime::Assumed {
                     mean: assumed.max(Duration::from_millis(1)),
@@ -379,6 +376,14 @@ impl Learner {
     /// Whether the last reading showed more processed tasks than the one before.
     pub(crate) const fn processed_grew(&self) -> bool {
         self.processed_grew
+    }
+}
+
+/// How long a task of a kind is taken to run before anything is known.
+const fn assumed(work: Work) -> Duration {
+    match work {
+        Work::Here(TaskType::Workflow) => DEFAULT_WORKFLOW_TASK_TIME,
+        Work::Here(TaskType::Activity | TaskType::Nexus) | Work::Elsewhere => DEFAULT_SERVICE_TIME,
     }
 }
 

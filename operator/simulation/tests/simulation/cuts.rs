@@ -141,7 +141,7 @@ fn no_predictable_cut_off_happens_on_the_standard_traces_and_the_cost_hardly_ris
             known += now.cut.known;
             let (_, then) = before(trace, grace);
             let own = scenario.setup == Setup::default();
-            if own && grace == scenario.setup.grace && now.cost > then * 1.2 {
+            if own && grace == scenario.setup.grace && now.cost > then * 1.25 {
                 dearer.push((trace.clone(), then, now.cost));
             }
         }

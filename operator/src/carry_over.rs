@@ -80,7 +80,8 @@ fn assume(fleet: &Fleet, state: &mut FleetState) {
         with_history.partition(|(_, history)| history.knows_its_pods());
     let prior = |queue: &Queue| {
         let alike = known.iter().filter(|(other, _)| other.pods == queue.pods);
-        Prior::of(alike.map(|(_, history)| *history))
+        let shown = alike.map(|(_, history)| history.shown());
+        shown.fold(Prior::default(), Prior::or_more_cautious)
     };
     let priors = unknown.iter().map(|(queue, _)| {
         let key = QueueKey::unversioned(&queue.name);

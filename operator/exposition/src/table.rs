@@ -249,7 +249,7 @@ pub const HELD_POD: Spec = gauge(
     &[QUEUE[0], QUEUE[1], QUEUE[2], QUEUE[3], "pod", "why"],
     "Always 1, for a pod that keeps the queue from shrinking because its tasks are not known to \
      end within the drain grace period (BusyPods). The label why gives the reason: NotHeard, \
-     Outlasts, LongestYet, NotLearned, Unproven, Behind, HighestBusy, Below.",
+     JustStarted, Outlasts, LongestYet, NotLearned, Unproven, Behind, HighestBusy, Below.",
 );
 /// `pod_scrapes_total`.
 pub const POD_SCRAPES: Spec = counter(

@@ -225,10 +225,10 @@ impl History {
         });
     }
 
-    /// Whether the server reports more arrivals than can be accounted for, on a formerly quiet queue
-    /// that nobody polled, or after a failed read. Accounted for are those known before, waiting, in
-    /// work, completed since, or in slots whose heartbeats are still due. Then the server has just
-    /// loaded the queue and divides by the short time since.
+    /// Whether the server reports more arrivals than can be accounted for, on a formerly quiet
+    /// queue that nobody polled, or after a failed read. Accounted for are those known before,
+    /// waiting, in work, completed since, or in slots whose heartbeats are still due. Then the
+    /// server has just loaded the queue and divides by the short time since.
     fn is_just_loaded(
         &self,
         policy: &Policy,
@@ -344,6 +344,20 @@ impl History {
         types.any(|task_type| self.learner.slots_per_replica(task_type).is_some())
     }
 
+    /// What the queue's own pods have shown.
+    pub fn shown(&self) -> Prior {
+        Prior {
+            slots_per_replica: PerType::from_fn(|task_type| {
+                self.learner.slots_per_replica(task_type)
+            }),
+            service_time: PerType::from_fn(|task_type| {
+                let time = self.learner.service_time(task_type, Duration::MAX);
+                time.is_learned().then(|| time.mean())
+            }),
+            start_up: self.seen_start_up(),
+        }
+    }
+
     /// Sets what to assume until the queue's own pods have shown it.
     pub fn assume(&mut self, prior: Prior) {
         self.prior = prior;
@@ -356,12 +370,6 @@ impl History {
             .queue_wait_target
             .min(elsewhere.unwrap_or(Duration::MAX));
         self.learner.service_time(task_type, most)
-    }
-
-    /// The mean service time of a task type, if it has been learned.
-    pub(crate) fn learned_service_time(&self, task_type: TaskType) -> Option<Duration> {
-        let time = self.learner.service_time(task_type, Duration::MAX);
-        time.is_learned().then(|| time.mean())
     }
 
     /// The longest time that a task of this type has certainly run.
@@ -480,7 +488,7 @@ impl History {
     }
 
     /// How long recent pods of this queue took to start, if any was seen to.
-    pub(crate) fn seen_start_up(&self) -> Option<Duration> {
+    fn seen_start_up(&self) -> Option<Duration> {
         self.starts.mean().or(self.start_up)
     }
 

@@ -2,13 +2,9 @@
 
 use std::time::Duration;
 
-use crate::history::History;
-use crate::observation::{PerType, TaskType};
+use crate::observation::PerType;
 
-/// What other queues with the same pods have learned.
-///
-/// Of several queues, the fewest slots, the longest tasks and the longest start-up count: a first
-/// step that is too large costs less than tasks that wait.
+/// What the pods of a queue have shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Prior {
     /// The slots per replica.
@@ -20,19 +16,20 @@ pub struct Prior {
 }
 
 impl Prior {
-    /// What these queues have learned.
-    pub fn of<'a>(others: impl IntoIterator<Item = &'a History>) -> Self {
-        let mut prior = Self::default();
-        for other in others {
-            for task_type in TaskType::ALL {
-                let slots = prior.slots_per_replica.get_mut(task_type);
-                let reported = other.learner().slots_per_replica(task_type);
-                *slots = [*slots, reported].into_iter().flatten().min();
-                let time = prior.service_time.get_mut(task_type);
-                *time = (*time).max(other.learned_service_time(task_type));
-            }
-            prior.start_up = prior.start_up.max(other.seen_start_up());
+    /// The most cautious of two: the fewest slots, the longest tasks and the longest start-up. A
+    /// first step that is too large costs less than tasks that wait.
+    #[must_use]
+    pub fn or_more_cautious(self, other: Self) -> Self {
+        Self {
+            slots_per_replica: PerType::from_fn(|task_type| {
+                let both = [self, other].map(|prior| *prior.slots_per_replica.get(task_type));
+                both.into_iter().flatten().min()
+            }),
+            service_time: PerType::from_fn(|task_type| {
+                let of = |prior: &Self| *prior.service_time.get(task_type);
+                of(&self).max(of(&other))
+            }),
+            start_up: self.start_up.max(other.start_up),
         }
-        prior
     }
 }

@@ -5,6 +5,7 @@
 
 mod capacity;
 mod forecast;
+mod just_started;
 mod learning;
 mod prior;
 mod properties;

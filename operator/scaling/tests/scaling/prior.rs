@@ -18,8 +18,10 @@ fn first_step(others: &[Duration]) -> u32 {
         .map(|service| TestFleet::settled(policy.clone(), 1, *service))
         .collect();
     let mut fleet = TestFleet::new(policy, 0);
-    let histories = others.iter().map(|other| &other.history);
-    fleet.history.assume(Prior::of(histories));
+    let shown = others.iter().map(|other| other.history.shown());
+    fleet
+        .history
+        .assume(shown.fold(Prior::default(), Prior::or_more_cautious));
     fleet.reads(waiting(60)).desired
 }
 
@@ -40,7 +42,7 @@ fn what_the_queue_shows_itself_replaces_what_it_assumed() {
     let mut other = TestFleet::settled(policy(), 1, 200 * MILLI);
     other.start_up = Some(Duration::from_secs(40));
     drop(other.reads(TypeBacklog::default()));
-    let prior = Prior::of([&other.history]);
+    let prior = other.history.shown();
     let mut fleet = TestFleet::settled(policy(), 2, 2000 * MILLI);
     let known = |fleet: &TestFleet| {
         let (history, policy) = (&fleet.history, &fleet.policy);
@@ -59,8 +61,9 @@ fn of_several_queues_the_cautious_values_count() {
     let mut long = TestFleet::settled(policy(), 1, 2000 * MILLI);
     long.start_up = Some(Duration::from_secs(40));
     drop(long.reads(TypeBacklog::default()));
-    let both = Prior::of([&short.history, &long.history]);
-    assert_eq!(both, Prior::of([&long.history, &short.history]));
+    let (short, shown) = (short.history.shown(), long.history.shown());
+    let both = short.or_more_cautious(shown);
+    assert_eq!(both, shown.or_more_cautious(short));
     let mut fleet = TestFleet::new(policy(), 0);
     fleet.history.assume(both);
     let time = fleet

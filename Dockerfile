@@ -48,6 +48,16 @@ LABEL org.opencontainers.image.title="taskqueue-operator" \
 COPY --from=build /${TARGETARCH}/taskqueue-operator /
 ENTRYPOINT ["/taskqueue-operator"]
 
+# The worker of the quick start, for a release alone, which makes its root outside: the stage `build`
+# has no Go. `docker build examples/workers/go` makes an image of the same program.
+FROM base AS greeting-worker
+ARG TARGETARCH
+LABEL org.opencontainers.image.title="greeting-worker" \
+      org.opencontainers.image.description="A Temporal worker that greets, for the quick start" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /${TARGETARCH}/greeting-worker /
+ENTRYPOINT ["/greeting-worker"]
+
 FROM base AS order-worker
 ARG TARGETARCH
 LABEL org.opencontainers.image.title="order-worker" \

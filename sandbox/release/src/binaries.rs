@@ -59,16 +59,17 @@ pub fn compile(
     let binaries = executables(&mut command, &names)?;
     let built = Built::new(output, architecture);
     for (image, binary) in Image::ALL.into_iter().zip(binaries) {
+        let name = image.binary();
         let folder = tempfile_in(output)?;
         let notices = folder.path().join(NOTICES);
         collect_notices(&path, &checkout.join(package(image)), &checkout, &notices)?;
-        lay_out(&built.root(image), image.binary(), &binary, &[notices])?;
+        lay_out(&built.root(name), name, &binary, &[notices])?;
         let bill = run::output(
             Command::new("auditable2cdx")
                 .arg(&binary)
                 .env("PATH", &path),
         )?;
-        files::write_file(&built.bill_of_materials(image), bill.as_bytes())?;
+        files::write_file(&built.bill_of_materials(name), bill.as_bytes())?;
     }
     Ok(())
 }

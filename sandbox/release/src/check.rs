@@ -5,19 +5,20 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
-use sandbox_machine::{Architecture, Attempt, Error, Image, Paths, Result, run};
+use sandbox_machine::{Architecture, Attempt, Error, Paths, Result, last_lines, run};
 use serde_json::{Value, json};
 
 use crate::{
     chart, checksums,
     folder::{
-        CHECKSUMS, INSTALL, NOTICES, PLUGIN, Record, VERSION, bill_of_materials, package,
-        plugin_archive,
+        self, CHECKSUMS, GREETING_WORKER, INSTALL, NOTICES, OPERATOR, PLUGIN, QUICK_START, Record,
+        VERSION, bill_of_materials, package, plugin_archive,
     },
     oci::{self, Layout, Platform},
+    quickstart,
 };
 
 /// Who the images run as: a user without a name or rights.
@@ -29,12 +30,13 @@ pub fn check(paths: &Paths, folder: &Path) -> Result<Vec<String>> {
     let architectures = record.architectures()?;
     let files = checksums::verify(folder)?;
     let mut found = vec![format!("{CHECKSUMS}: {files} files are as recorded")];
-    for image in Image::ALL {
+    for image in folder::images() {
         found.extend(images(folder, &record, image, &architectures)?);
     }
     found.push(package_and_yaml(paths, folder, &record)?);
+    found.push(quick_start(folder, &record)?);
     for architecture in architectures {
-        for image in Image::ALL {
+        for image in folder::images() {
             found.push(bill(folder, image, architecture)?);
         }
         found.push(plugin(folder, architecture)?);
@@ -56,7 +58,7 @@ fn equal<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) ->
 fn images(
     folder: &Path,
     record: &Record,
-    image: Image,
+    image: &str,
     architectures: &[Architecture],
 ) -> Result<Vec<String>> {
     let published = record.image(image)?;
@@ -95,7 +97,7 @@ fn configuration(
     what: &str,
     config: &Value,
     record: &Record,
-    image: Image,
+    image: &str,
     architecture: Architecture,
 ) -> Result<()> {
     let label =
@@ -111,9 +113,9 @@ fn configuration(
         (
             "entry point",
             &config["config"]["Entrypoint"],
-            json!([format!("/{}", image.binary())]),
+            json!([format!("/{image}")]),
         ),
-        ("label title", label("title"), json!(image.binary())),
+        ("label title", label("title"), json!(image)),
         ("label version", label("version"), json!(record.version)),
         ("label revision", label("revision"), json!(record.revision)),
         ("label source", label("source"), json!(record.source)),
@@ -129,7 +131,7 @@ fn contents(
     what: &str,
     layout: &Layout,
     platform: &Platform,
-    image: Image,
+    image: &str,
     architecture: Architecture,
 ) -> Result<String> {
     let root = tempfile::tempdir().attempt(|| "creating a temporary folder".into())?;
@@ -137,7 +139,7 @@ fn contents(
     let mut files = BTreeSet::new();
     list(root.path(), Path::new(""), &mut files)?;
     let expected = [
-        image.binary(),
+        image,
         "etc/ssl/certs/ca-certificates.crt",
         "licenses/LICENSE",
         &format!("licenses/{NOTICES}"),
@@ -148,7 +150,12 @@ fn contents(
         &files,
         &BTreeSet::from(expected),
     )?;
-    prints_its_version(&root.path().join(image.binary()), architecture)
+    let program = root.path().join(image);
+    if image == GREETING_WORKER {
+        refuses_a_wrong_setting(&program, architecture)
+    } else {
+        prints_its_version(&program, architecture)
+    }
 }
 
 fn list(root: &Path, below: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
@@ -166,17 +173,49 @@ fn list(root: &Path, below: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> 
     Ok(())
 }
 
-/// Runs the program, if this machine can, and says so.
-fn prints_its_version(program: &Path, architecture: Architecture) -> Result<String> {
-    let Some(runner) = architecture.runner() else {
-        return Ok(format!(
-            "not run: this machine has no emulator for {}",
-            architecture.name()
-        ));
-    };
+/// A command that starts the program, if this machine can.
+fn command(program: &Path, architecture: Architecture) -> Option<Command> {
+    let runner = architecture.runner()?;
     let mut words = runner.iter().map(PathBuf::as_path).chain([program]);
     let mut command = Command::new(words.next().unwrap_or(program));
-    let printed = run::output(command.args(words).arg("--version"))?;
+    command.args(words);
+    Some(command)
+}
+
+fn not_run(architecture: Architecture) -> String {
+    let name = architecture.name();
+    format!("not run: this machine has no emulator for {name}")
+}
+
+/// Runs the worker of the quick start, if this machine can: it has no `--version`, and ends at once
+/// if a setting is wrong.
+fn refuses_a_wrong_setting(program: &Path, architecture: Architecture) -> Result<String> {
+    const VARIABLE: &str = "WORKER_SLOTS";
+    let Some(mut command) = command(program, architecture) else {
+        return Ok(not_run(architecture));
+    };
+    let output = command
+        .env(VARIABLE, "none")
+        .stdin(Stdio::null())
+        .output()
+        .attempt(|| format!("starting {}", program.display()))?;
+    let printed = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() && printed.contains(VARIABLE) {
+        return Ok(format!("refuses a wrong {VARIABLE}"));
+    }
+    Err(Error::Command {
+        what: run::describe(&command),
+        why: format!("it does not refuse a wrong {VARIABLE}: {}", output.status),
+        tail: last_lines(&printed, run::TAIL),
+    })
+}
+
+/// Runs the program, if this machine can, and says so.
+fn prints_its_version(program: &Path, architecture: Architecture) -> Result<String> {
+    let Some(mut command) = command(program, architecture) else {
+        return Ok(not_run(architecture));
+    };
+    let printed = run::output(command.arg("--version"))?;
     let version = printed.split_whitespace().nth(1).unwrap_or_default();
     equal(
         &format!("the version of {}", program.display()),
@@ -190,7 +229,7 @@ fn prints_its_version(program: &Path, architecture: Architecture) -> Result<Stri
 fn package_and_yaml(paths: &Paths, folder: &Path, record: &Record) -> Result<String> {
     let helm = chart::helm(paths)?;
     let (chart, values) = chart::facts(&helm, folder)?;
-    let operator = record.image(Image::TaskqueueOperator)?;
+    let operator = record.image(OPERATOR)?;
     let package = package();
     for field in ["version", "appVersion"] {
         equal(
@@ -227,8 +266,17 @@ fn package_and_yaml(paths: &Paths, folder: &Path, record: &Record) -> Result<Str
     ))
 }
 
+/// The manifest of the quick start has the worker's image of this release.
+fn quick_start(folder: &Path, record: &Record) -> Result<String> {
+    let file = folder.join(QUICK_START);
+    let manifest = fs::read_to_string(&file).attempt(|| format!("reading {}", file.display()))?;
+    quickstart::check(&manifest, record)?;
+    let digest = &record.image(GREETING_WORKER)?.digest;
+    Ok(format!("{QUICK_START}: pins {digest}"))
+}
+
 /// The bill of materials is one of this binary.
-fn bill(folder: &Path, image: Image, architecture: Architecture) -> Result<String> {
+fn bill(folder: &Path, image: &str, architecture: Architecture) -> Result<String> {
     let name = bill_of_materials(image, architecture);
     let file = folder.join(&name);
     let text = fs::read(&file).attempt(|| format!("reading {}", file.display()))?;
@@ -243,7 +291,7 @@ fn bill(folder: &Path, image: Image, architecture: Architecture) -> Result<Strin
     equal(
         &format!("the subject of {name}"),
         &[&subject["name"], &subject["version"]],
-        &[&json!(image.binary()), &json!(VERSION)],
+        &[&json!(image), &json!(VERSION)],
     )?;
     let components = bill["components"].as_array().map_or(0, Vec::len);
     Ok(format!("{name}: {components} components"))

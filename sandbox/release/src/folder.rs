@@ -9,12 +9,18 @@ use serde::{Deserialize, Serialize};
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The name of the chart, and of its release.
 pub(crate) const CHART: &str = "taskqueue-operator";
+/// The image of the operator.
+pub(crate) const OPERATOR: &str = "taskqueue-operator";
+/// The image of the quick start's worker.
+pub(crate) const GREETING_WORKER: &str = "greeting-worker";
 /// The checksums of all other files.
 pub(crate) const CHECKSUMS: &str = "SHA256SUMS";
 /// What the release is for people.
 pub(crate) const NOTES: &str = "RELEASE_NOTES.md";
 /// The operator as plain YAML.
 pub(crate) const INSTALL: &str = "install.yaml";
+/// The manifest of the quick start.
+pub(crate) const QUICK_START: &str = "quickstart.yaml";
 /// The manifest of the plugin for Krew.
 pub(crate) const KREW: &str = "tqw.yaml";
 /// The program of the kubectl plugin.
@@ -78,11 +84,23 @@ impl Record {
         self.architectures.iter().map(known).collect()
     }
 
-    /// The image of that name.
-    pub(crate) fn image(&self, image: Image) -> Result<&Published> {
-        let found = self.images.iter().find(|it| it.name == image.binary());
-        found.ok_or_else(|| Error::Usage(format!("{} has no image {}", Self::FILE, image.binary())))
+    /// The address below which the files of the release are, once it is published.
+    pub(crate) fn files(&self) -> String {
+        format!("{}/releases/download/v{VERSION}", self.source)
     }
+
+    /// The image of that name.
+    pub(crate) fn image(&self, image: &str) -> Result<&Published> {
+        let found = self.images.iter().find(|it| it.name == image);
+        found.ok_or_else(|| Error::Usage(format!("{} has no image {image}", Self::FILE)))
+    }
+}
+
+/// The images of a release, each by the name of its binary, of its stage in the Dockerfile, and of
+/// its repository.
+pub(crate) fn images() -> [&'static str; 3] {
+    let [operator, order_worker] = Image::ALL.map(Image::binary);
+    [operator, order_worker, GREETING_WORKER]
 }
 
 /// The package of the chart.
@@ -91,8 +109,8 @@ pub(crate) fn package() -> String {
 }
 
 /// The OCI archive of an image.
-pub(crate) fn image_archive(image: Image) -> String {
-    format!("{}-{VERSION}.oci.tar", image.binary())
+pub(crate) fn image_archive(image: &str) -> String {
+    format!("{image}-{VERSION}.oci.tar")
 }
 
 /// The archive of the plugin.
@@ -101,9 +119,8 @@ pub(crate) fn plugin_archive(architecture: Architecture) -> String {
 }
 
 /// The bill of materials of an image's binary, in CycloneDX's JSON.
-pub(crate) fn bill_of_materials(image: Image, architecture: Architecture) -> String {
-    let (binary, architecture) = (image.binary(), architecture.name());
-    format!("{binary}-{VERSION}-linux-{architecture}.cdx.json")
+pub(crate) fn bill_of_materials(image: &str, architecture: Architecture) -> String {
+    format!("{image}-{VERSION}-linux-{}.cdx.json", architecture.name())
 }
 
 /// What the stage `build` of the Dockerfile makes, in a folder per architecture.
@@ -116,22 +133,22 @@ impl Built {
     }
 
     /// The root of an image.
-    pub(crate) fn root(&self, image: Image) -> PathBuf {
-        self.0.join(image.binary())
+    pub(crate) fn root(&self, image: &str) -> PathBuf {
+        self.0.join(image)
     }
 
     /// The binary of an image, in its root.
-    pub(crate) fn binary(&self, image: Image) -> PathBuf {
-        self.root(image).join(image.binary())
+    pub(crate) fn binary(&self, image: &str) -> PathBuf {
+        self.root(image).join(image)
     }
 
     /// The licences in the root of an image.
-    pub(crate) fn licenses(&self, image: Image) -> PathBuf {
+    pub(crate) fn licenses(&self, image: &str) -> PathBuf {
         self.root(image).join("licenses")
     }
 
     /// The bill of materials of an image's binary.
-    pub(crate) fn bill_of_materials(&self, image: Image) -> PathBuf {
-        self.0.join(format!("{}.cdx.json", image.binary()))
+    pub(crate) fn bill_of_materials(&self, image: &str) -> PathBuf {
+        self.0.join(format!("{image}.cdx.json"))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sandbox_machine::{Architecture, Image, Paths, Result, buildah, checkout};
+use sandbox_machine::{Architecture, Paths, Result, buildah, checkout};
 
 use crate::{
     folder::{Published, VERSION, image_archive},
@@ -25,11 +25,11 @@ pub(crate) struct Ingredients<'a> {
 /// Makes the archive of an image in `folder`.
 pub(crate) fn archive(
     paths: &Paths,
-    image: Image,
+    image: &str,
     from: Ingredients<'_>,
     folder: &Path,
 ) -> Result<Published> {
-    let reference = format!("{}/{}:{VERSION}", from.registry, image.binary());
+    let reference = format!("{}/{image}:{VERSION}", from.registry);
     let archive = image_archive(image);
     let dockerfile = checkout()?.join("Dockerfile");
     buildah::oci_archive(
@@ -38,7 +38,7 @@ pub(crate) fn archive(
             file: &dockerfile,
             // The last stage copies from the stage `build` alone.
             context: from.binaries,
-            target: Some(image.binary()),
+            target: Some(image),
             name: &reference,
             base: None,
             build: Some(from.binaries),
@@ -56,7 +56,7 @@ pub(crate) fn archive(
     )?;
     let digest = Layout::open(&folder.join(&archive))?.digest;
     Ok(Published {
-        name: image.binary().into(),
+        name: image.into(),
         reference,
         archive,
         digest,

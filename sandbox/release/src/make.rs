@@ -8,16 +8,18 @@ use std::{
 };
 
 use sandbox_machine::{
-    Architecture, Attempt, Error, Image, Paths, Progress, Result, checkout, files, run,
+    Architecture, Attempt, Error, Paths, Progress, Result, checkout, files, run,
 };
 
 use crate::{
     binaries, chart, check, checksums,
     folder::{
-        Built, INSTALL, KREW, NOTES, PLUGIN, Record, VERSION, bill_of_materials, plugin_archive,
+        self, Built, INSTALL, KREW, NOTES, OPERATOR, PLUGIN, QUICK_START, Record, VERSION,
+        bill_of_materials, plugin_archive,
     },
+    greeting,
     images::{self, Ingredients},
-    krew, notes,
+    krew, notes, quickstart,
     revision::Revision,
 };
 
@@ -30,7 +32,8 @@ pub struct Options {
     pub source: String,
     /// The architectures.
     pub architectures: Vec<Architecture>,
-    /// A folder that [`crate::compile`] has made. `None` compiles.
+    /// A folder that [`crate::compile`] has made. The worker of the quick start is added to it.
+    /// `None` compiles.
     pub binaries: Option<PathBuf>,
     /// The folder to make. A release that is there is replaced.
     pub output: PathBuf,
@@ -53,6 +56,9 @@ pub fn make(paths: &Paths, options: &Options, progress: Progress) -> Result<Vec<
         for architecture in &options.architectures {
             binaries::compile(paths, *architecture, &compiled, progress)?;
         }
+    }
+    for architecture in &options.architectures {
+        greeting::compile(*architecture, binaries, progress)?;
     }
     fill(paths, options, binaries, &unfinished, progress)?;
     let found = check::check(paths, &unfinished)?;
@@ -93,8 +99,9 @@ fn fill(
         revision: &revision,
     };
     let mut published = Vec::new();
-    for (number, image) in Image::ALL.into_iter().enumerate() {
-        let mut step = progress.step(number + 1, Image::ALL.len(), image.binary());
+    let names = folder::images();
+    for (number, image) in names.into_iter().enumerate() {
+        let mut step = progress.step(number + 1, names.len(), image);
         step.update("building the image");
         published.push(images::archive(paths, image, from, folder)?);
         step.done("");
@@ -117,7 +124,7 @@ fn fill(
     let mut plugins = Vec::new();
     for architecture in &options.architectures {
         let built = Built::new(binaries, *architecture);
-        for image in Image::ALL {
+        for image in names {
             copy(
                 &built.bill_of_materials(image),
                 &folder.join(bill_of_materials(image, *architecture)),
@@ -128,6 +135,12 @@ fn fill(
         plugins.push((*architecture, checksums::sha256(&archive)?));
     }
     write(folder, KREW, &krew::manifest(&record, &plugins)?)?;
+    let manifest = read(&checkout()?.join("examples").join(QUICK_START))?;
+    write(
+        folder,
+        QUICK_START,
+        &quickstart::pinned(&manifest, &record)?,
+    )?;
     let changelog = read(&checkout()?.join("CHANGELOG.md"))?;
     write(folder, NOTES, &notes::notes(&changelog, &record)?)?;
     checksums::write(folder)
@@ -136,11 +149,8 @@ fn fill(
 /// Packs the kubectl plugin: the operator's program, which is the plugin if that is its name.
 fn plugin(built: &Built, time: u64, archive: &Path) -> Result<()> {
     let work = tempfile::tempdir().attempt(|| "creating a temporary folder".into())?;
-    copy(
-        &built.binary(Image::TaskqueueOperator),
-        &work.path().join(PLUGIN),
-    )?;
-    let licenses = built.licenses(Image::TaskqueueOperator);
+    copy(&built.binary(OPERATOR), &work.path().join(PLUGIN))?;
+    let licenses = built.licenses(OPERATOR);
     for entry in fs::read_dir(&licenses).attempt(|| format!("reading {}", licenses.display()))? {
         let from = entry
             .attempt(|| format!("reading {}", licenses.display()))?

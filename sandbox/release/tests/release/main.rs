@@ -2,6 +2,9 @@
 //! notices. Needs cargo, go, buildah, helm and tar.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod krew;
+mod workflows;
+
 use std::{fs, path::Path, process::Command};
 
 use sandbox_machine::{
@@ -106,6 +109,7 @@ fn a_release_is_complete_and_its_check_notices_what_does_not_fit() {
     assert!(quick_start.contains(&worker), "{quick_start}");
     let manifest = fs::read_to_string(release.join("tqw.yaml")).unwrap();
     assert!(manifest.contains("https://example.com/taskqueue-operator/releases/download/"));
+    krew::accepts_the_plugin(&release);
 
     let complaint = || check(&paths, &release).unwrap_err().to_string();
     fs::write(release.join("install.yaml.orig"), "").unwrap();

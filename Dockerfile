@@ -4,12 +4,14 @@
 #   docker build --target taskqueue-operator --tag REGISTRY/taskqueue-operator:VERSION .
 #   docker build --target order-worker --tag REGISTRY/order-worker:VERSION .
 #
+#   docker build --target kubectl-tqw --output FOLDER .    # the kubectl plugin, as a file
+#
 # VERSION is the chart's appVersion. The images are for the machine that builds them, amd64 or arm64;
 # with `--platform linux/arm64` or `linux/amd64` either compiles for the other. podman and buildah
 # take the same arguments; buildah 1.28 (Debian 12) also needs `--build-arg TARGETARCH=amd64` or
 # arm64.
 #
-# The stage `build` makes a folder per architecture and binary, which is the root of an image.
+# The stage `build` makes a folder per architecture and program, which is the root of an image.
 # `cargo sandbox images` and `cargo sandbox release` make these folders outside and replace the
 # stage by them (`--build-context build=FOLDER`), so that stage is not run by the tests. A release
 # also labels the images with version, revision and source.
@@ -65,3 +67,8 @@ LABEL org.opencontainers.image.title="order-worker" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /${TARGETARCH}/order-worker /
 ENTRYPOINT ["/order-worker"]
+
+# No image: a file to copy out of it.
+FROM scratch AS kubectl-tqw
+ARG TARGETARCH
+COPY --from=build /${TARGETARCH}/kubectl-tqw/kubectl-tqw /

@@ -1,7 +1,7 @@
 //! What a release has to install the operator with: the plain YAML, by kubectl, and the packaged
 //! chart, by Helm. Only the image differs: the sandbox has its own, which no registry has.
 
-use std::fs;
+use std::{ffi::OsString, fs};
 
 use crate::{
     harness::{OPERATOR, OPERATOR_NAMESPACE, alone, output},
@@ -14,7 +14,7 @@ async fn kubectl_installs_the_plain_yaml_of_a_release_and_helm_takes_it_over() {
         on_a_bare_cluster(&cluster, |release| async move {
             let sandbox = &release.cluster.sandbox;
             let package = package(&release.cluster)?;
-            let image = ["--values".into(), release.values.clone().into()];
+            let image: [OsString; 2] = ["--values".into(), release.values.clone().into()];
             let yaml = sandbox_release::plain_yaml(&sandbox.programs().helm, &package, &image)?;
             let file = package.with_file_name("install.yaml");
             fs::write(&file, yaml)?;

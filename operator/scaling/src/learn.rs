@@ -283,8 +283,9 @@ impl Learner {
         self.learned.get_mut(work).mean_age = Duration::from_millis(mean);
     }
 
-    /// The mean service time to calculate with, never zero.
-    pub(crate) fn service_time(&self, task_type: TaskType, wait_target: Duration) -> ServiceTime {
+    /// The mean service time to calculate with, never zero. At most `most` is assumed, unless the
+    /// tasks in flight are older.
+    pub(crate) fn service_time(&self, task_type: TaskType, most: Duration) -> ServiceTime {
         let learned = self.learned(Work::Here(task_type));
         learned.mean().map_or_else(
             || {
@@ -292,7 +293,7 @@ impl Learner {
                     TaskType::Workflow => DEFAULT_WORKFLOW_TASK_TIME,
                     TaskType::Activity | TaskType::Nexus => DEFAULT_SERVICE_TIME,
                 };
-                let assumed = of_the_kind.min(wait_target).max(learned.mean_age);
+                let assumed = of_the_kind.min(most).max(learned.mean_age);
                 ServiceTime::Assumed {
                     mean: assumed.max(Duration::from_millis(1)),
                 }

@@ -8,7 +8,10 @@ use sandbox_machine::{
 };
 use serde_json::{Value, json};
 
-use crate::folder::{CHART, OPERATOR, Record, VERSION, package};
+use crate::{
+    folder::{CHART, Record, VERSION, package},
+    program::Program,
+};
 
 /// The icon of the chart, in the repository.
 const ICON: &str = "docs/icon.svg";
@@ -64,7 +67,7 @@ fn edit(file: &Path, change: impl FnOnce(&str) -> Result<String>) -> Result<()> 
 
 /// `Chart.yaml` with where the chart is from and what it installs, for Artifact Hub.
 fn described(mut chart: Value, record: &Record) -> Result<Value> {
-    let operator = record.image(OPERATOR)?;
+    let operator = record.image(Program::OPERATOR)?;
     let platforms: Vec<String> = record
         .architectures
         .iter()
@@ -91,7 +94,7 @@ fn yaml(value: &Value) -> Result<String> {
 /// `values.yaml` with the registry and the digest of the image, and for nodes of every architecture
 /// if the image is.
 fn pinned(values: &str, record: &Record) -> Result<String> {
-    let digest = &record.image(OPERATOR)?.digest;
+    let digest = &record.image(Program::OPERATOR)?.digest;
     let values = replace(
         VALUES,
         values,

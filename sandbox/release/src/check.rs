@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 use crate::{
     chart, checksums,
     folder::{
-        self, CHECKSUMS, GREETING_WORKER, INSTALL, NOTICES, OPERATOR, PLUGIN, QUICK_START, Record,
-        VERSION, bill_of_materials, package, plugin_archive,
+        CHECKSUMS, INSTALL, NOTICES, QUICK_START, Record, VERSION, bill_of_materials, package,
+        plugin_archive,
     },
     oci::{self, Layout, Platform},
+    program::{PLUGIN, Program},
     quickstart,
 };
 
@@ -30,14 +31,14 @@ pub fn check(paths: &Paths, folder: &Path) -> Result<Vec<String>> {
     let architectures = record.architectures()?;
     let files = checksums::verify(folder)?;
     let mut found = vec![format!("{CHECKSUMS}: {files} files are as recorded")];
-    for image in folder::images() {
-        found.extend(images(folder, &record, image, &architectures)?);
+    for program in Program::OF_IMAGES {
+        found.extend(images(folder, &record, program, &architectures)?);
     }
     found.push(package_and_yaml(paths, folder, &record)?);
     found.push(quick_start(folder, &record)?);
     for architecture in architectures {
-        for image in folder::images() {
-            found.push(bill(folder, image, architecture)?);
+        for program in Program::ALL {
+            found.push(bill(folder, program, architecture)?);
         }
         found.push(plugin(folder, architecture)?);
     }
@@ -58,10 +59,10 @@ fn equal<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) ->
 fn images(
     folder: &Path,
     record: &Record,
-    image: &str,
+    program: Program,
     architectures: &[Architecture],
 ) -> Result<Vec<String>> {
-    let published = record.image(image)?;
+    let published = record.image(program)?;
     let layout = Layout::open(&folder.join(&published.archive))?;
     let archive = &published.archive;
     equal(
@@ -82,8 +83,8 @@ fn images(
     let mut found = Vec::new();
     for (platform, architecture) in layout.platforms.iter().zip(architectures) {
         let what = format!("{archive} for {}", platform.name);
-        configuration(&what, &platform.config, record, image, *architecture)?;
-        let ran = contents(&what, &layout, platform, image, *architecture)?;
+        configuration(&what, &platform.config, record, program, *architecture)?;
+        let ran = contents(&what, &layout, platform, program, *architecture)?;
         found.push(format!(
             "{what}: {} bytes, labels, user {USER}, files; {ran}",
             platform.bytes
@@ -97,7 +98,7 @@ fn configuration(
     what: &str,
     config: &Value,
     record: &Record,
-    image: &str,
+    program: Program,
     architecture: Architecture,
 ) -> Result<()> {
     let label =
@@ -113,9 +114,9 @@ fn configuration(
         (
             "entry point",
             &config["config"]["Entrypoint"],
-            json!([format!("/{image}")]),
+            json!([format!("/{}", program.binary())]),
         ),
-        ("label title", label("title"), json!(image)),
+        ("label title", label("title"), json!(program.binary())),
         ("label version", label("version"), json!(record.version)),
         ("label revision", label("revision"), json!(record.revision)),
         ("label source", label("source"), json!(record.source)),
@@ -131,7 +132,7 @@ fn contents(
     what: &str,
     layout: &Layout,
     platform: &Platform,
-    image: &str,
+    program: Program,
     architecture: Architecture,
 ) -> Result<String> {
     let root = tempfile::tempdir().attempt(|| "creating a temporary folder".into())?;
@@ -139,7 +140,7 @@ fn contents(
     let mut files = BTreeSet::new();
     list(root.path(), Path::new(""), &mut files)?;
     let expected = [
-        image,
+        program.binary(),
         "etc/ssl/certs/ca-certificates.crt",
         "licenses/LICENSE",
         &format!("licenses/{NOTICES}"),
@@ -150,11 +151,11 @@ fn contents(
         &files,
         &BTreeSet::from(expected),
     )?;
-    let program = root.path().join(image);
-    if image == GREETING_WORKER {
-        refuses_a_wrong_setting(&program, architecture)
+    let file = root.path().join(program.binary());
+    if program == Program::GreetingWorker {
+        refuses_a_wrong_setting(&file, architecture)
     } else {
-        prints_its_version(&program, architecture)
+        prints_its_version(&file, architecture)
     }
 }
 
@@ -229,7 +230,7 @@ fn prints_its_version(program: &Path, architecture: Architecture) -> Result<Stri
 fn package_and_yaml(paths: &Paths, folder: &Path, record: &Record) -> Result<String> {
     let helm = chart::helm(paths)?;
     let (chart, values) = chart::facts(&helm, folder)?;
-    let operator = record.image(OPERATOR)?;
+    let operator = record.image(Program::OPERATOR)?;
     let package = package();
     for field in ["version", "appVersion"] {
         equal(
@@ -271,13 +272,13 @@ fn quick_start(folder: &Path, record: &Record) -> Result<String> {
     let file = folder.join(QUICK_START);
     let manifest = fs::read_to_string(&file).attempt(|| format!("reading {}", file.display()))?;
     quickstart::check(&manifest, record)?;
-    let digest = &record.image(GREETING_WORKER)?.digest;
+    let digest = &record.image(Program::GreetingWorker)?.digest;
     Ok(format!("{QUICK_START}: pins {digest}"))
 }
 
-/// The bill of materials is one of this binary.
-fn bill(folder: &Path, image: &str, architecture: Architecture) -> Result<String> {
-    let name = bill_of_materials(image, architecture);
+/// The bill of materials is one of this program.
+fn bill(folder: &Path, program: Program, architecture: Architecture) -> Result<String> {
+    let name = bill_of_materials(program, architecture);
     let file = folder.join(&name);
     let text = fs::read(&file).attempt(|| format!("reading {}", file.display()))?;
     let bill: Value =
@@ -291,7 +292,7 @@ fn bill(folder: &Path, image: &str, architecture: Architecture) -> Result<String
     equal(
         &format!("the subject of {name}"),
         &[&subject["name"], &subject["version"]],
-        &[&json!(image), &json!(VERSION)],
+        &[&json!(program.package()), &json!(VERSION)],
     )?;
     let components = bill["components"].as_array().map_or(0, Vec::len);
     Ok(format!("{name}: {components} components"))

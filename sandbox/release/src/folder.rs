@@ -2,17 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use sandbox_machine::{Architecture, Error, Image, Result, files};
+use sandbox_machine::{Architecture, Error, Result, files};
 use serde::{Deserialize, Serialize};
+
+use crate::program::{PLUGIN, Program};
 
 /// The version of everything in this repository.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The name of the chart, and of its release.
 pub(crate) const CHART: &str = "taskqueue-operator";
-/// The image of the operator.
-pub(crate) const OPERATOR: &str = "taskqueue-operator";
-/// The image of the quick start's worker.
-pub(crate) const GREETING_WORKER: &str = "greeting-worker";
 /// The checksums of all other files.
 pub(crate) const CHECKSUMS: &str = "SHA256SUMS";
 /// What the release is for people.
@@ -23,8 +21,6 @@ pub(crate) const INSTALL: &str = "install.yaml";
 pub(crate) const QUICK_START: &str = "quickstart.yaml";
 /// The manifest of the plugin for Krew.
 pub(crate) const KREW: &str = "tqw.yaml";
-/// The program of the kubectl plugin.
-pub(crate) const PLUGIN: &str = "kubectl-tqw";
 /// The notices of everything that the binaries are made of.
 pub(crate) const NOTICES: &str = "THIRD-PARTY.txt";
 
@@ -89,18 +85,12 @@ impl Record {
         format!("{}/releases/download/v{VERSION}", self.source)
     }
 
-    /// The image of that name.
-    pub(crate) fn image(&self, image: &str) -> Result<&Published> {
-        let found = self.images.iter().find(|it| it.name == image);
-        found.ok_or_else(|| Error::Usage(format!("{} has no image {image}", Self::FILE)))
+    /// The image of that program.
+    pub(crate) fn image(&self, program: Program) -> Result<&Published> {
+        let name = program.binary();
+        let found = self.images.iter().find(|it| it.name == name);
+        found.ok_or_else(|| Error::Usage(format!("{} has no image {name}", Self::FILE)))
     }
-}
-
-/// The images of a release, each by the name of its binary, of its stage in the Dockerfile, and of
-/// its repository.
-pub(crate) fn images() -> [&'static str; 3] {
-    let [operator, order_worker] = Image::ALL.map(Image::binary);
-    [operator, order_worker, GREETING_WORKER]
 }
 
 /// The package of the chart.
@@ -109,8 +99,8 @@ pub(crate) fn package() -> String {
 }
 
 /// The OCI archive of an image.
-pub(crate) fn image_archive(image: &str) -> String {
-    format!("{image}-{VERSION}.oci.tar")
+pub(crate) fn image_archive(program: Program) -> String {
+    format!("{}-{VERSION}.oci.tar", program.binary())
 }
 
 /// The archive of the plugin.
@@ -118,9 +108,10 @@ pub(crate) fn plugin_archive(architecture: Architecture) -> String {
     format!("{PLUGIN}-{VERSION}-linux-{}.tar.gz", architecture.name())
 }
 
-/// The bill of materials of an image's binary, in CycloneDX's JSON.
-pub(crate) fn bill_of_materials(image: &str, architecture: Architecture) -> String {
-    format!("{image}-{VERSION}-linux-{}.cdx.json", architecture.name())
+/// The bill of materials of a program, in CycloneDX's JSON.
+pub(crate) fn bill_of_materials(program: Program, architecture: Architecture) -> String {
+    let (binary, architecture) = (program.binary(), architecture.name());
+    format!("{binary}-{VERSION}-linux-{architecture}.cdx.json")
 }
 
 /// What the stage `build` of the Dockerfile makes, in a folder per architecture.
@@ -132,23 +123,23 @@ impl Built {
         Self(folder.join(architecture.name()))
     }
 
-    /// The root of an image.
-    pub(crate) fn root(&self, image: &str) -> PathBuf {
-        self.0.join(image)
+    /// The folder of a program: the root of its image, if it has one.
+    pub(crate) fn root(&self, program: Program) -> PathBuf {
+        self.0.join(program.binary())
     }
 
-    /// The binary of an image, in its root.
-    pub(crate) fn binary(&self, image: &str) -> PathBuf {
-        self.root(image).join(image)
+    /// The file of a program, in its folder.
+    pub(crate) fn binary(&self, program: Program) -> PathBuf {
+        self.root(program).join(program.binary())
     }
 
-    /// The licences in the root of an image.
-    pub(crate) fn licenses(&self, image: &str) -> PathBuf {
-        self.root(image).join("licenses")
+    /// The licences in the folder of a program.
+    pub(crate) fn licenses(&self, program: Program) -> PathBuf {
+        self.root(program).join("licenses")
     }
 
-    /// The bill of materials of an image's binary.
-    pub(crate) fn bill_of_materials(&self, image: &str) -> PathBuf {
-        self.0.join(format!("{image}.cdx.json"))
+    /// The bill of materials of a program.
+    pub(crate) fn bill_of_materials(&self, program: Program) -> PathBuf {
+        self.0.join(format!("{}.cdx.json", program.binary()))
     }
 }

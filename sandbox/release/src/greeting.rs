@@ -15,7 +15,10 @@ use sandbox_machine::{
 };
 use serde_json::{Value, json};
 
-use crate::folder::{Built, GREETING_WORKER, NOTICES, VERSION};
+use crate::{
+    folder::{Built, NOTICES, VERSION},
+    program::{GREETING_WORKER, Program},
+};
 
 /// What the names of files with licences begin with, in capitals.
 const LICENSES: [&str; 4] = ["LICENSE", "LICENCE", "COPYING", "NOTICE"];
@@ -62,13 +65,13 @@ pub(crate) fn compile(architecture: Architecture, output: &Path, progress: Progr
     files::write_file(&notices, collect_notices(&modules)?.as_bytes())?;
     let built = Built::new(output, architecture);
     lay_out(
-        &built.root(GREETING_WORKER),
+        &built.root(Program::GreetingWorker),
         GREETING_WORKER,
         &program,
         &[notices],
     )?;
     files::write_json(
-        &built.bill_of_materials(GREETING_WORKER),
+        &built.bill_of_materials(Program::GreetingWorker),
         &bill_of_materials(&modules),
     )
 }
@@ -77,7 +80,7 @@ pub(crate) fn compile(architecture: Architecture, output: &Path, progress: Progr
 fn go(architecture: Architecture) -> Result<Command> {
     let mut command = Command::new("go");
     command
-        .current_dir(checkout()?.join("examples/workers/go"))
+        .current_dir(checkout()?.join(Program::GreetingWorker.folder()))
         .env("CGO_ENABLED", "0")
         .env("GOOS", "linux")
         .env("GOARCH", architecture.name())

@@ -3,7 +3,8 @@
 use sandbox_machine::{Architecture, Error, Result};
 use serde_json::{Value, json};
 
-use crate::folder::{PLUGIN, Record, VERSION, plugin_archive};
+use crate::folder::{Record, VERSION, plugin_archive};
+use crate::program::PLUGIN;
 
 /// The manifest, for archives with these checksums that are attached to the release `vVERSION` of
 /// the repository.

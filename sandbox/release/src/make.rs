@@ -14,12 +14,14 @@ use sandbox_machine::{
 use crate::{
     binaries, chart, check, checksums,
     folder::{
-        self, Built, INSTALL, KREW, NOTES, OPERATOR, PLUGIN, QUICK_START, Record, VERSION,
-        bill_of_materials, plugin_archive,
+        Built, INSTALL, KREW, NOTES, QUICK_START, Record, VERSION, bill_of_materials,
+        plugin_archive,
     },
     greeting,
     images::{self, Ingredients},
-    krew, notes, quickstart,
+    krew, notes,
+    program::{PLUGIN, Program},
+    quickstart,
     revision::Revision,
 };
 
@@ -99,11 +101,11 @@ fn fill(
         revision: &revision,
     };
     let mut published = Vec::new();
-    let names = folder::images();
-    for (number, image) in names.into_iter().enumerate() {
-        let mut step = progress.step(number + 1, names.len(), image);
+    let programs = Program::OF_IMAGES;
+    for (number, program) in programs.into_iter().enumerate() {
+        let mut step = progress.step(number + 1, programs.len(), program.binary());
         step.update("building the image");
-        published.push(images::archive(paths, image, from, folder)?);
+        published.push(images::archive(paths, program, from, folder)?);
         step.done("");
     }
     let record = Record {
@@ -124,10 +126,10 @@ fn fill(
     let mut plugins = Vec::new();
     for architecture in &options.architectures {
         let built = Built::new(binaries, *architecture);
-        for image in names {
+        for program in Program::ALL {
             copy(
-                &built.bill_of_materials(image),
-                &folder.join(bill_of_materials(image, *architecture)),
+                &built.bill_of_materials(program),
+                &folder.join(bill_of_materials(program, *architecture)),
             )?;
         }
         let archive = folder.join(plugin_archive(*architecture));
@@ -146,11 +148,11 @@ fn fill(
     checksums::write(folder)
 }
 
-/// Packs the kubectl plugin: the operator's program, which is the plugin if that is its name.
+/// Packs the kubectl plugin with its licences.
 fn plugin(built: &Built, time: u64, archive: &Path) -> Result<()> {
     let work = tempfile::tempdir().attempt(|| "creating a temporary folder".into())?;
-    copy(&built.binary(OPERATOR), &work.path().join(PLUGIN))?;
-    let licenses = built.licenses(OPERATOR);
+    copy(&built.binary(Program::Plugin), &work.path().join(PLUGIN))?;
+    let licenses = built.licenses(Program::Plugin);
     for entry in fs::read_dir(&licenses).attempt(|| format!("reading {}", licenses.display()))? {
         let from = entry
             .attempt(|| format!("reading {}", licenses.display()))?

@@ -4,7 +4,8 @@ use sandbox_machine::{Error, Result};
 
 use crate::{
     chart,
-    folder::{GREETING_WORKER, QUICK_START, Record, VERSION},
+    folder::{QUICK_START, Record, VERSION},
+    program::{GREETING_WORKER, Program},
 };
 
 /// The manifest of the repository, changed to what a person has who has no clone of it.
@@ -21,7 +22,7 @@ pub(crate) fn pinned(manifest: &str, record: &Record) -> Result<String> {
 
 /// The worker's image with its digest.
 pub(crate) fn image(record: &Record) -> Result<String> {
-    let image = record.image(GREETING_WORKER)?;
+    let image = record.image(Program::GreetingWorker)?;
     Ok(format!("{}@{}", image.reference, image.digest))
 }
 

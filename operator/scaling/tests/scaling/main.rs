@@ -6,6 +6,7 @@
 mod capacity;
 mod forecast;
 mod learning;
+mod prior;
 mod properties;
 mod release;
 mod sources;

@@ -8,9 +8,9 @@ mod workflows;
 use std::{fs, path::Path, process::Command};
 
 use sandbox_machine::{
-    Architecture, Image, Name, Paths, Progress, cargo, checkout, executables, lay_out, run,
+    Architecture, Name, Paths, Progress, cargo, checkout, executables, lay_out, run,
 };
-use sandbox_release::{Options, check, make};
+use sandbox_release::{Options, Program, check, make};
 use serde_json::{Value, json};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -22,26 +22,26 @@ fn binaries(folder: &Path) {
     command
         .args(["build", "--workspace", "--quiet"])
         .current_dir(checkout().unwrap());
-    let built = executables(&mut command, &Image::ALL.map(Image::binary)).unwrap();
+    let built = executables(&mut command, &Program::OF_CARGO.map(Program::binary)).unwrap();
     let notices = folder.join("THIRD-PARTY.txt");
     fs::write(&notices, "notices").unwrap();
     let folder = folder.join(Architecture::HOST.name());
-    for (image, binary) in Image::ALL.into_iter().zip(built) {
-        let root = folder.join(image.binary());
+    for (program, binary) in Program::OF_CARGO.into_iter().zip(built) {
+        let root = folder.join(program.binary());
         lay_out(
             &root,
-            image.binary(),
+            program.binary(),
             &binary,
             std::slice::from_ref(&notices),
         )
         .unwrap();
-        run::output(Command::new("strip").arg(root.join(image.binary()))).unwrap();
+        run::output(Command::new("strip").arg(root.join(program.binary()))).unwrap();
         let bill = json!({
             "bomFormat": "CycloneDX",
-            "metadata": {"component": {"name": image.binary(), "version": VERSION}},
+            "metadata": {"component": {"name": program.package(), "version": VERSION}},
             "components": [{"name": "serde"}],
         });
-        let file = folder.join(format!("{}.cdx.json", image.binary()));
+        let file = folder.join(format!("{}.cdx.json", program.binary()));
         fs::write(file, bill.to_string()).unwrap();
     }
 }
@@ -89,6 +89,7 @@ fn a_release_is_complete_and_its_check_notices_what_does_not_fit() {
             &format!("taskqueue-operator-{VERSION}-linux-{host}.cdx.json"),
             &format!("order-worker-{VERSION}-linux-{host}.cdx.json"),
             &format!("greeting-worker-{VERSION}-linux-{host}.cdx.json"),
+            &format!("kubectl-tqw-{VERSION}-linux-{host}.cdx.json"),
             &format!("kubectl-tqw-{VERSION}-linux-{host}.tar.gz"),
         ]
     );

@@ -6,10 +6,10 @@
 #
 #   docker build --target kubectl-tqw --output FOLDER .    # the kubectl plugin, as a file
 #
-# VERSION is the chart's appVersion. The images are for the machine that builds them, amd64 or arm64;
-# with `--platform linux/arm64` or `linux/amd64` either compiles for the other. podman and buildah
-# take the same arguments; buildah 1.28 (Debian 12) also needs `--build-arg TARGETARCH=amd64` or
-# arm64.
+# VERSION is the chart's appVersion. The images are for the machine that builds them, amd64 or
+# arm64; with `--platform linux/arm64` or `linux/amd64` either compiles for the other. podman and
+# buildah take the same arguments; buildah 1.28 (Debian 12) also needs
+# `--build-arg TARGETARCH=amd64` or arm64.
 #
 # The stage `build` makes a folder per architecture and program, which is the root of an image.
 # `cargo sandbox images` and `cargo sandbox release` make these folders outside and replace the
@@ -50,8 +50,8 @@ LABEL org.opencontainers.image.title="taskqueue-operator" \
 COPY --from=build /${TARGETARCH}/taskqueue-operator /
 ENTRYPOINT ["/taskqueue-operator"]
 
-# The worker of the quick start, for a release alone, which makes its root outside: the stage `build`
-# has no Go. `docker build examples/workers/go` makes an image of the same program.
+# The worker of the quick start, for a release alone, which makes its root outside: the stage
+# `build` has no Go. `docker build examples/workers/go` makes an image of the same program.
 FROM base AS greeting-worker
 ARG TARGETARCH
 LABEL org.opencontainers.image.title="greeting-worker" \

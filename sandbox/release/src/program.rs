@@ -12,7 +12,7 @@ pub(crate) const PLUGIN: &str = "kubectl-tqw";
 pub enum Program {
     /// The one program of an image.
     OfImage(Image),
-    /// The worker of the quick start, in Go: the one program of its image, which only a release has.
+    /// The worker of the quick start, in Go. Only a release has an image of it.
     GreetingWorker,
     /// The kubectl plugin, which people install on their own machines.
     Plugin,

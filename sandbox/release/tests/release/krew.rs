@@ -11,7 +11,7 @@ use sandbox_machine::{Architecture, Name, Progress, Sandbox, Tool};
 
 use crate::VERSION;
 
-/// What the command prints; if it fails, all of its complaint, which ends with a trace of the stack.
+/// What the command prints; if it fails, all of its complaint, which may end with a stack trace.
 fn run(command: &mut Command) -> Result<String, String> {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

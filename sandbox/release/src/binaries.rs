@@ -24,13 +24,13 @@ pub fn compile(
     output: &Path,
     progress: Progress,
 ) -> Result<()> {
-    if find_program(architecture.compiler()).is_none() {
+    let compiler = architecture.compiler(Architecture::HOST);
+    if find_program(compiler).is_none() {
         return Err(Error::Machine(format!(
-            "{} is not installed, and the C code of the dependencies is compiled with it for {}; \
-             on Debian, install gcc-aarch64-linux-gnu and libc6-dev-arm64-cross for arm64, gcc for \
-             amd64",
-            architecture.compiler(),
-            architecture.name()
+            "{compiler} is not installed, and the C code of the dependencies is compiled with it \
+             for {}; on Debian, install {}",
+            architecture.name(),
+            architecture.compiler_packages(Architecture::HOST)
         )));
     }
     let path = tools::path(paths, progress)?;
@@ -47,11 +47,12 @@ pub fn compile(
         .args(["auditable", "build", "--release", "--locked"])
         .args(["--workspace", "--target", architecture.target()])
         .env("PATH", &path)
+        .envs(architecture.compiler_variables(Architecture::HOST))
         .current_dir(&checkout);
-    let names = Program::ALL.map(Program::binary);
+    let names = Program::OF_CARGO.map(Program::binary);
     let binaries = executables(&mut command, &names)?;
     let built = Built::new(output, architecture);
-    for (program, binary) in Program::ALL.into_iter().zip(binaries) {
+    for (program, binary) in Program::OF_CARGO.into_iter().zip(binaries) {
         let folder = tempfile_in(output)?;
         let notices = folder.path().join(NOTICES);
         collect_notices(&path, &checkout.join(program.folder()), &checkout, &notices)?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sandbox_machine::{Architecture, Error, Image, Result, files};
+use sandbox_machine::{Architecture, Error, Result, files};
 use serde::{Deserialize, Serialize};
 
 use crate::program::{PLUGIN, Program};
@@ -17,6 +17,8 @@ pub(crate) const CHECKSUMS: &str = "SHA256SUMS";
 pub(crate) const NOTES: &str = "RELEASE_NOTES.md";
 /// The operator as plain YAML.
 pub(crate) const INSTALL: &str = "install.yaml";
+/// The manifest of the quick start.
+pub(crate) const QUICK_START: &str = "quickstart.yaml";
 /// The manifest of the plugin for Krew.
 pub(crate) const KREW: &str = "tqw.yaml";
 /// The notices of everything that the binaries are made of.
@@ -78,10 +80,16 @@ impl Record {
         self.architectures.iter().map(known).collect()
     }
 
-    /// The image of that name.
-    pub(crate) fn image(&self, image: Image) -> Result<&Published> {
-        let found = self.images.iter().find(|it| it.name == image.binary());
-        found.ok_or_else(|| Error::Usage(format!("{} has no image {}", Self::FILE, image.binary())))
+    /// The address below which the files of the release are, once it is published.
+    pub(crate) fn files(&self) -> String {
+        format!("{}/releases/download/v{VERSION}", self.source)
+    }
+
+    /// The image of that program.
+    pub(crate) fn image(&self, program: Program) -> Result<&Published> {
+        let name = program.binary();
+        let found = self.images.iter().find(|it| it.name == name);
+        found.ok_or_else(|| Error::Usage(format!("{} has no image {name}", Self::FILE)))
     }
 }
 
@@ -91,8 +99,8 @@ pub(crate) fn package() -> String {
 }
 
 /// The OCI archive of an image.
-pub(crate) fn image_archive(image: Image) -> String {
-    format!("{}-{VERSION}.oci.tar", image.binary())
+pub(crate) fn image_archive(program: Program) -> String {
+    format!("{}-{VERSION}.oci.tar", program.binary())
 }
 
 /// The archive of the plugin.

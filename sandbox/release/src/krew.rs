@@ -14,11 +14,7 @@ pub(crate) fn manifest(record: &Record, archives: &[(Architecture, String)]) -> 
         .map(|(architecture, sum)| {
             json!({
                 "selector": {"matchLabels": {"os": "linux", "arch": architecture.name()}},
-                "uri": format!(
-                    "{}/releases/download/v{VERSION}/{}",
-                    record.source,
-                    plugin_archive(*architecture)
-                ),
+                "uri": format!("{}/{}", record.files(), plugin_archive(*architecture)),
                 "sha256": sum,
                 "bin": PLUGIN,
                 "files": [{"from": "*", "to": "."}],

@@ -8,15 +8,20 @@ use std::{
 };
 
 use sandbox_machine::{
-    Architecture, Attempt, Error, Image, Paths, Progress, Result, checkout, files, run,
+    Architecture, Attempt, Error, Paths, Progress, Result, checkout, files, run,
 };
 
 use crate::{
     binaries, chart, check, checksums,
-    folder::{Built, INSTALL, KREW, NOTES, Record, VERSION, bill_of_materials, plugin_archive},
+    folder::{
+        Built, INSTALL, KREW, NOTES, QUICK_START, Record, VERSION, bill_of_materials,
+        plugin_archive,
+    },
+    greeting,
     images::{self, Ingredients},
     krew, notes,
     program::{PLUGIN, Program},
+    quickstart,
     revision::Revision,
 };
 
@@ -29,7 +34,8 @@ pub struct Options {
     pub source: String,
     /// The architectures.
     pub architectures: Vec<Architecture>,
-    /// A folder that [`crate::compile`] has made. `None` compiles.
+    /// A folder that [`crate::compile`] has made. The worker of the quick start is added to it.
+    /// `None` compiles.
     pub binaries: Option<PathBuf>,
     /// The folder to make. A release that is there is replaced.
     pub output: PathBuf,
@@ -52,6 +58,9 @@ pub fn make(paths: &Paths, options: &Options, progress: Progress) -> Result<Vec<
         for architecture in &options.architectures {
             binaries::compile(paths, *architecture, &compiled, progress)?;
         }
+    }
+    for architecture in &options.architectures {
+        greeting::compile(*architecture, binaries, progress)?;
     }
     fill(paths, options, binaries, &unfinished, progress)?;
     let found = check::check(paths, &unfinished)?;
@@ -92,10 +101,11 @@ fn fill(
         revision: &revision,
     };
     let mut published = Vec::new();
-    for (number, image) in Image::ALL.into_iter().enumerate() {
-        let mut step = progress.step(number + 1, Image::ALL.len(), image.binary());
+    let programs = Program::OF_IMAGES;
+    for (number, program) in programs.into_iter().enumerate() {
+        let mut step = progress.step(number + 1, programs.len(), program.binary());
         step.update("building the image");
-        published.push(images::archive(paths, image, from, folder)?);
+        published.push(images::archive(paths, program, from, folder)?);
         step.done("");
     }
     let record = Record {
@@ -127,6 +137,12 @@ fn fill(
         plugins.push((*architecture, checksums::sha256(&archive)?));
     }
     write(folder, KREW, &krew::manifest(&record, &plugins)?)?;
+    let manifest = read(&checkout()?.join("examples").join(QUICK_START))?;
+    write(
+        folder,
+        QUICK_START,
+        &quickstart::pinned(&manifest, &record)?,
+    )?;
     let changelog = read(&checkout()?.join("CHANGELOG.md"))?;
     write(folder, NOTES, &notes::notes(&changelog, &record)?)?;
     checksums::write(folder)

@@ -1,6 +1,9 @@
 //! The steps of `cargo sandbox release` with the development profile's binaries, and what its check
-//! notices. Needs cargo, buildah, helm and tar.
+//! notices. Needs cargo, go, buildah, helm and tar.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod krew;
+mod workflows;
 
 use std::{fs, path::Path, process::Command};
 
@@ -19,11 +22,11 @@ fn binaries(folder: &Path) {
     command
         .args(["build", "--workspace", "--quiet"])
         .current_dir(checkout().unwrap());
-    let built = executables(&mut command, &Program::ALL.map(Program::binary)).unwrap();
+    let built = executables(&mut command, &Program::OF_CARGO.map(Program::binary)).unwrap();
     let notices = folder.join("THIRD-PARTY.txt");
     fs::write(&notices, "notices").unwrap();
     let folder = folder.join(Architecture::HOST.name());
-    for (program, binary) in Program::ALL.into_iter().zip(built) {
+    for (program, binary) in Program::OF_CARGO.into_iter().zip(built) {
         let root = folder.join(program.binary());
         lay_out(
             &root,
@@ -80,9 +83,12 @@ fn a_release_is_complete_and_its_check_notices_what_does_not_fit() {
             "SHA256SUMS",
             &format!("taskqueue-operator-{VERSION}.oci.tar for linux/{host}"),
             &format!("order-worker-{VERSION}.oci.tar for linux/{host}"),
+            &format!("greeting-worker-{VERSION}.oci.tar for linux/{host}"),
             &format!("taskqueue-operator-{VERSION}.tgz"),
+            "quickstart.yaml",
             &format!("taskqueue-operator-{VERSION}-linux-{host}.cdx.json"),
             &format!("order-worker-{VERSION}-linux-{host}.cdx.json"),
+            &format!("greeting-worker-{VERSION}-linux-{host}.cdx.json"),
             &format!("kubectl-tqw-{VERSION}-linux-{host}.cdx.json"),
             &format!("kubectl-tqw-{VERSION}-linux-{host}.tar.gz"),
         ]
@@ -99,8 +105,12 @@ fn a_release_is_complete_and_its_check_notices_what_does_not_fit() {
         let text = fs::read_to_string(release.join(file)).unwrap();
         assert!(text.contains(digest), "{file} does not name {digest}");
     }
-    let krew = fs::read_to_string(release.join("tqw.yaml")).unwrap();
-    assert!(krew.contains("https://example.com/taskqueue-operator/releases/download/"));
+    let worker = format!("image: registry.example.com/team/greeting-worker:{VERSION}@sha256:");
+    let quick_start = fs::read_to_string(release.join("quickstart.yaml")).unwrap();
+    assert!(quick_start.contains(&worker), "{quick_start}");
+    let manifest = fs::read_to_string(release.join("tqw.yaml")).unwrap();
+    assert!(manifest.contains("https://example.com/taskqueue-operator/releases/download/"));
+    krew::accepts_the_plugin(&release);
 
     let complaint = || check(&paths, &release).unwrap_err().to_string();
     fs::write(release.join("install.yaml.orig"), "").unwrap();
@@ -118,6 +128,15 @@ fn a_release_is_complete_and_its_check_notices_what_does_not_fit() {
         text.replace("replicas: 3", "replicas: 2")
     });
     assert_eq!(check(&paths, &release).unwrap(), found);
+    change(&release, "quickstart.yaml", |text| {
+        text.replace(&worker, "image: localhost/greeting-worker:0.1.0@sha256:")
+    });
+    assert!(
+        complaint().contains("quickstart.yaml: its images are [\"localhost/greeting-worker"),
+        "{}",
+        complaint()
+    );
+    change(&release, "quickstart.yaml", |_| quick_start);
     let other = format!("sha256:{}", "0".repeat(64));
     change(&release, "release.json", |text| {
         text.replace(digest, &other)

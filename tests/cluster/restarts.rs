@@ -119,7 +119,7 @@ async fn a_burst_that_recurs_is_prepared_for_after_a_restart() {
 
         restart(&cluster)?;
         // Nothing has come, and nothing will.
-        let wait = Duration::from_secs(180);
+        let wait = Duration::from_mins(3);
         within(wait, "pods start before the burst", || async {
             let (requested, _) = cluster.replicas("all").await?;
             Ok(if requested == 2 {

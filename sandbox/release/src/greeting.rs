@@ -52,12 +52,12 @@ pub(crate) fn compile(architecture: Architecture, output: &Path, progress: Progr
     ));
     let work = tempfile::tempdir().attempt(|| "creating a temporary folder".into())?;
     let program = work.path().join(GREETING_WORKER);
-    let mut build = go(architecture)?;
-    build
+    let mut compiler = go(architecture)?;
+    compiler
         .args(["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w"])
         .arg("-o")
         .arg(&program);
-    run::output(build.arg("."))?;
+    run::output(compiler.arg("."))?;
     let listed = run::output(go(architecture)?.args(["list", "-deps", "-f", MODULES, "."]))?;
     let mut modules = parse(&listed);
     modules.insert("std".into(), standard_library(architecture)?);

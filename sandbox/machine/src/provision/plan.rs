@@ -185,10 +185,10 @@ pub(crate) fn modules() -> Vec<Module> {
         },
         Module {
             name: "coredns",
-            programs: &[("coredns", "github.com/coredns/coredns")],
+            programs: &[("coredns", ".")],
             versioned_by: "github.com/coredns/coredns",
             version_symbol: None,
-            files: files!("coredns"),
+            files: files!("coredns", "main.go"),
         },
         Module {
             name: "helm",
@@ -308,7 +308,7 @@ pub(crate) fn temporal_folder(cache: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
 
@@ -347,6 +347,27 @@ mod tests {
                 "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3"
             ]
         );
+    }
+
+    #[test]
+    fn what_coredns_and_helm_have_in_common_is_compiled_once() {
+        let pins = |name: &str| -> BTreeMap<String, String> {
+            let modules = modules();
+            let module = modules.iter().find(|module| module.name == name).unwrap();
+            let lines = module.files[0].1.lines();
+            lines
+                .filter_map(|line| line.trim().strip_suffix(" // indirect")?.split_once(' '))
+                .map(|(path, version)| (path.to_owned(), version.to_owned()))
+                .collect()
+        };
+        let (coredns, helm) = (pins("coredns"), pins("helm"));
+        let common = |of: &BTreeMap<String, String>, other: &BTreeMap<String, String>| {
+            let mut common = of.clone();
+            common.retain(|path, _| other.contains_key(path));
+            common
+        };
+        assert_eq!(common(&coredns, &helm), common(&helm, &coredns));
+        assert!(common(&helm, &coredns).contains_key("k8s.io/client-go"));
     }
 
     #[test]

@@ -20,8 +20,8 @@ use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use sandbox_bench::{footprint, latency, soak};
 use sandbox_machine::{
-    Action, Column, ExternalCluster, Image, Machine, Name, Paths, Phase, Progress, Sandbox, Status,
-    own_processes,
+    Action, Column, ExternalCluster, Image, ImageBinaries, Machine, Name, Paths, Phase, Progress,
+    Sandbox, Status, own_processes,
 };
 
 /// A complete real system on this machine: Kubernetes, Temporal, PostgreSQL, SMTP, Prometheus.
@@ -365,7 +365,9 @@ fn measured(name: &Name, trials: u16, only: Vec<latency::Setting>) -> anyhow::Re
 
 fn images(name: &Name, only: &[Image], binaries: Option<&Path>) -> anyhow::Result<()> {
     let images = if only.is_empty() { &Image::ALL } else { only };
-    let loaded = Sandbox::open(name)?.images(images, binaries, Progress::default())?;
+    let sandbox = Sandbox::open(name)?;
+    let binaries = ImageBinaries::of(images, binaries, Progress::default())?;
+    let loaded = sandbox.images(binaries, Progress::default())?;
     for image in loaded {
         if let Some(archive) = image.archive {
             print(&format!(

@@ -3,6 +3,7 @@
 //! the cluster tests both use it.
 
 mod architecture;
+mod binaries;
 pub mod buildah;
 mod cargo;
 mod cgroup;
@@ -43,6 +44,7 @@ mod test_image;
 mod which;
 
 pub use architecture::Architecture;
+pub use binaries::ImageBinaries;
 pub use cargo::{cargo, executables};
 pub use checkout::checkout;
 pub use error::{Attempt, Error, Result, last_lines};

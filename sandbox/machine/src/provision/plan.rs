@@ -1,4 +1,4 @@
-//! The packages and Go modules that a sandbox needs, and how each is built. Pure.
+//! The Go modules that a sandbox needs, and how each is built. Pure.
 
 use std::path::{Path, PathBuf};
 
@@ -19,85 +19,6 @@ pub(crate) enum Scope {
     /// Only what runs beside the pods of an external cluster.
     Services,
 }
-
-/// A program of the distribution: the package that has it, and a path that shows it is installed (a
-/// bare name is looked for in PATH).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Package {
-    pub(crate) package: &'static str,
-    pub(crate) shown_by: &'static str,
-}
-
-impl Package {
-    /// Whether a sandbox of this scope needs it.
-    pub(crate) fn is_for(self, scope: Scope) -> bool {
-        let of_the_cluster = [
-            "iptables",
-            "conntrack",
-            "runc",
-            "containernetworking-plugins",
-            "lua5.4",
-        ];
-        scope == Scope::Cluster || !of_the_cluster.contains(&self.package)
-    }
-}
-
-/// Everything that comes from the distribution.
-pub(crate) const PACKAGES: [Package; 13] = [
-    Package {
-        package: "util-linux",
-        shown_by: "unshare",
-    },
-    Package {
-        package: "iproute2",
-        shown_by: "ip",
-    },
-    Package {
-        package: "iptables",
-        shown_by: "iptables",
-    },
-    Package {
-        package: "conntrack",
-        shown_by: "conntrack",
-    },
-    Package {
-        package: "runc",
-        shown_by: "runc",
-    },
-    Package {
-        package: "containernetworking-plugins",
-        shown_by: "/usr/lib/cni/bridge",
-    },
-    Package {
-        package: "buildah",
-        shown_by: "buildah",
-    },
-    Package {
-        package: "prometheus",
-        shown_by: "prometheus",
-    },
-    Package {
-        package: "postgresql",
-        shown_by: "/usr/lib/postgresql",
-    },
-    Package {
-        package: "python3-venv",
-        shown_by: "/usr/lib/python3",
-    },
-    Package {
-        package: "python3-aiosmtpd",
-        shown_by: "/usr/lib/python3/dist-packages/aiosmtpd/__init__.py",
-    },
-    // Runs the health check for Argo CD, in a test.
-    Package {
-        package: "lua5.4",
-        shown_by: "lua5.4",
-    },
-    Package {
-        package: "ca-certificates",
-        shown_by: "/etc/ssl/certs/ca-certificates.crt",
-    },
-];
 
 /// A Go module of ours that names and pins the programs of one family.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,17 +44,10 @@ macro_rules! files {
     };
 }
 
-/// The modules in the order in which they are built: quick ones first, so that a missing compiler
-/// shows early.
+/// The modules in the order in which they are built. The image of `pause` comes last: it is made
+/// with a package of the distribution, which is installed meanwhile.
 pub(crate) fn modules() -> Vec<Module> {
     vec![
-        Module {
-            name: "pause",
-            programs: &[("pause", ".")],
-            versioned_by: "",
-            version_symbol: None,
-            files: files!("pause", "main.go", "Dockerfile"),
-        },
         Module {
             name: "etcd",
             programs: &[("etcd", "go.etcd.io/etcd/server/v3")],
@@ -206,6 +120,13 @@ pub(crate) fn modules() -> Vec<Module> {
             versioned_by: "github.com/yannh/kubeconform",
             version_symbol: None,
             files: files!("kubeconform"),
+        },
+        Module {
+            name: "pause",
+            programs: &[("pause", ".")],
+            versioned_by: "",
+            version_symbol: None,
+            files: files!("pause", "main.go", "Dockerfile"),
         },
     ]
 }
@@ -283,6 +204,13 @@ impl Module {
             .unwrap_or("")
     }
 
+    /// Its name and version, for people.
+    pub(crate) fn label(&self) -> String {
+        format!("{} {}", self.name, self.version())
+            .trim_end()
+            .to_owned()
+    }
+
     /// The flags of `go build`.
     pub(crate) fn flags(&self) -> Vec<String> {
         let link = match self.version_symbol {
@@ -319,7 +247,6 @@ mod tests {
             .map(|module| (module.name, module.version().to_owned()))
             .collect();
         let expected = [
-            ("pause", ""),
             ("etcd", "v3.7.3"),
             ("containerd", "v2.4.2"),
             ("kubernetes", "v1.36.3"),
@@ -327,6 +254,7 @@ mod tests {
             ("coredns", "v1.15.0"),
             ("helm", "v4.3.1"),
             ("kubeconform", "v0.8.0"),
+            ("pause", ""),
         ]
         .map(|(name, version)| (name, version.to_owned()));
         assert_eq!(versions, expected);
@@ -347,6 +275,18 @@ mod tests {
                 "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3"
             ]
         );
+    }
+
+    /// `go build` names the programs of a module with several after their packages.
+    #[test]
+    fn one_of_several_programs_has_the_name_of_its_package() {
+        for module in modules() {
+            if module.programs.len() > 1 {
+                for (program, package) in module.programs {
+                    assert_eq!(package.rsplit('/').next(), Some(*program));
+                }
+            }
+        }
     }
 
     #[test]
@@ -405,21 +345,6 @@ mod tests {
             .map(|module| module.name)
             .collect();
         assert_eq!(modules, ["kubectl", "helm"]);
-        let left_out: Vec<_> = PACKAGES
-            .iter()
-            .filter(|package| !package.is_for(Scope::Services))
-            .map(|package| package.package)
-            .collect();
-        assert_eq!(
-            left_out,
-            [
-                "iptables",
-                "conntrack",
-                "runc",
-                "containernetworking-plugins",
-                "lua5.4"
-            ]
-        );
     }
 
     #[test]

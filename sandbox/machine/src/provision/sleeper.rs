@@ -94,9 +94,7 @@ pub(crate) fn provision(paths: &Paths, progress: Progress) -> Result<Built> {
         ));
     }
     let build = go::Build::start(paths, &module)?;
-    for (program, package) in module.programs {
-        build.program(program, package, progress.step(1, 1, *program))?;
-    }
+    build.programs(progress.step(1, 1, module.name))?;
     for (name, content) in module.files {
         if *name == "Dockerfile" {
             write_file(&build.folder().join(name), content.as_bytes())?;

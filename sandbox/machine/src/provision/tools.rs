@@ -71,10 +71,7 @@ pub(crate) fn provision(paths: &Paths, tool: Tool, progress: Progress) -> Result
         )));
     }
     let build = go::Build::start(paths, &module)?;
-    for (program, package) in module.programs {
-        let label = format!("{program} {}", module.version());
-        build.program(program, package, progress.step(1, 1, label))?;
-    }
+    build.programs(progress.step(1, 1, module.label()))?;
     build.finish()?;
     Ok(folder.join(module.name))
 }

@@ -23,6 +23,7 @@ use crate::{
     buildah,
     error::{Error, Result},
     files,
+    kubernetes_version::KubernetesVersion,
     names::PAUSE_IMAGE,
     paths::Paths,
     progress::Progress,
@@ -43,7 +44,7 @@ struct Missing {
 pub(crate) fn provision(paths: &Paths, scope: Scope, progress: Progress) -> Result<()> {
     files::make_folder(&paths.cache)?;
     let _one_at_a_time = lock::lock(paths, progress)?;
-    let missing = Missing::on_machine(paths, scope);
+    let missing = Missing::on_machine(paths, scope)?;
     // What cannot succeed is said before anything takes long.
     apt::check(&missing.packages)?;
     if !missing.modules.is_empty() && which::find("go").is_none() {
@@ -69,15 +70,15 @@ pub(crate) fn provision(paths: &Paths, scope: Scope, progress: Progress) -> Resu
 }
 
 impl Missing {
-    fn on_machine(paths: &Paths, scope: Scope) -> Self {
-        let modules = plan::modules().into_iter();
-        Self {
+    fn on_machine(paths: &Paths, scope: Scope) -> Result<Self> {
+        let modules = plan::modules(KubernetesVersion::read(paths)?).into_iter();
+        Ok(Self {
             packages: apt::missing(scope),
             temporal: temporal::is_missing(paths),
             modules: modules
                 .filter(|module| module.is_for(scope) && !module.folder(&paths.cache).is_dir())
                 .collect(),
-        }
+        })
     }
 
     /// How many steps come before the modules.

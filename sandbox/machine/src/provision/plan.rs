@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::kubernetes_version::KubernetesVersion;
+
 /// The Python of the distribution: the one that Debian's aiosmtpd belongs to.
 pub(crate) const PYTHON: &str = "/usr/bin/python3";
 /// Where Debian puts the CNI plugins.
@@ -46,7 +48,7 @@ macro_rules! files {
 
 /// The modules in the order in which they are built. The image of `pause` comes last: it is made
 /// with a package of the distribution, which is installed meanwhile.
-pub(crate) fn modules() -> Vec<Module> {
+pub(crate) fn modules(kubernetes: KubernetesVersion) -> Vec<Module> {
     vec![
         Module {
             name: "etcd",
@@ -84,18 +86,13 @@ pub(crate) fn modules() -> Vec<Module> {
                 ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
                 ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
             ],
-            versioned_by: "k8s.io/kubernetes",
-            // Without it the server calls itself v0.0.0.
-            version_symbol: Some("k8s.io/component-base/version.gitVersion"),
-            files: files!("kubernetes"),
+            ..kubernetes_module(kubernetes)
         },
         // Apart from the others, because with an external cluster it is needed alone.
         Module {
             name: "kubectl",
             programs: &[("kubectl", "k8s.io/kubernetes/cmd/kubectl")],
-            versioned_by: "k8s.io/kubernetes",
-            version_symbol: Some("k8s.io/component-base/version.gitVersion"),
-            files: files!("kubernetes"),
+            ..kubernetes_module(kubernetes)
         },
         Module {
             name: "coredns",
@@ -129,6 +126,22 @@ pub(crate) fn modules() -> Vec<Module> {
             files: files!("pause", "main.go", "Dockerfile"),
         },
     ]
+}
+
+/// What the modules of Kubernetes have in common.
+fn kubernetes_module(version: KubernetesVersion) -> Module {
+    Module {
+        name: "",
+        programs: &[],
+        versioned_by: "k8s.io/kubernetes",
+        // Without it the server calls itself v0.0.0.
+        version_symbol: Some("k8s.io/component-base/version.gitVersion"),
+        files: match version {
+            KubernetesVersion::V1_31 => files!("kubernetes-1.31"),
+            KubernetesVersion::V1_36 => files!("kubernetes-1.36"),
+            KubernetesVersion::V1_37 => files!("kubernetes-1.37"),
+        },
+    }
 }
 
 /// The order system's client in Go, which only the tests need.
@@ -240,6 +253,11 @@ mod tests {
 
     use super::*;
 
+    /// The modules of a sandbox for which no version was chosen.
+    fn modules() -> Vec<Module> {
+        super::modules(KubernetesVersion::default())
+    }
+
     #[test]
     fn every_family_has_the_version_that_its_module_pins() {
         let versions: Vec<_> = modules()
@@ -275,6 +293,41 @@ mod tests {
                 "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3"
             ]
         );
+    }
+
+    #[test]
+    fn every_version_of_kubernetes_is_pinned_and_has_folders_of_its_own() {
+        let pinned = KubernetesVersion::ALL.map(|version| {
+            let modules = super::modules(version);
+            let of_kubernetes: Vec<_> = modules
+                .iter()
+                .filter(|module| matches!(module.name, "kubernetes" | "kubectl"))
+                .map(|module| (module.name, module.version().to_owned()))
+                .collect();
+            (version.name(), of_kubernetes)
+        });
+        let both = |version: &str| {
+            ["kubernetes", "kubectl"]
+                .map(|name| (name, version.to_owned()))
+                .to_vec()
+        };
+        assert_eq!(
+            pinned,
+            [
+                ("1.31", both("v1.31.14")),
+                ("1.36", both("v1.36.3")),
+                ("1.37", both("v1.37.2")),
+            ]
+        );
+        let all = KubernetesVersion::ALL.map(super::modules);
+        let folders: BTreeSet<_> = all
+            .iter()
+            .flatten()
+            .map(|module| module.folder(Path::new("/c")))
+            .collect();
+        // The programs beside Kubernetes are the same for every version.
+        let (of_kubernetes, others) = (2 * KubernetesVersion::ALL.len(), modules().len() - 2);
+        assert_eq!(folders.len(), of_kubernetes + others);
     }
 
     /// `go build` names the programs of a module with several after their packages.

@@ -109,14 +109,14 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::provision::plan;
+    use crate::{kubernetes_version::KubernetesVersion, provision::plan};
 
     #[test]
     fn the_sleeper_is_pinned_and_not_part_of_a_sandbox() {
         let module = module();
         assert_eq!(module.version(), "v1.50.0");
         assert!(
-            plan::modules()
+            plan::modules(KubernetesVersion::default())
                 .iter()
                 .all(|other| other.name != module.name)
         );

@@ -79,7 +79,7 @@ pub(crate) fn provision(paths: &Paths, tool: Tool, progress: Progress) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provision::plan;
+    use crate::{kubernetes_version::KubernetesVersion, provision::plan};
 
     #[test]
     fn the_tools_are_pinned_and_not_part_of_a_sandbox() {
@@ -93,7 +93,7 @@ mod tests {
         });
         assert_eq!(versions, [("helm3", "v3.22.0"), ("dashboards", "v0.0.22")]);
         for module in &modules {
-            let mut all = plan::modules().into_iter();
+            let mut all = plan::modules(KubernetesVersion::default()).into_iter();
             assert!(all.all(|other| other.name != module.name));
         }
     }

@@ -22,10 +22,12 @@ use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, reflector};
 use kube::{Api, Client, Resource};
-use taskqueue_api::{ConnectionReference, well_known};
+use taskqueue_api::{
+    ConnectionReference, GuardedClusterConnection, GuardedConnection, GuardedFleet, well_known,
+};
+use taskqueue_kubernetes::kube_error::Refusal;
 use tokio::sync::watch as signal;
 
-use crate::kube_error::Refusal;
 use crate::metrics::Metrics;
 use crate::observe::ended_workers::EndedWorkers;
 
@@ -36,7 +38,6 @@ use index::indexed;
 #[cfg(test)]
 use kinds::KINDS;
 use kinds::Watched;
-pub use kinds::{GuardedClusterConnection, GuardedConnection, GuardedFleet};
 pub use progress::{Progress, WatchAccess};
 pub use prune::keep_owners_of_replicas;
 use prune::prune_autoscaler;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use taskqueue_api::{Fleet, Queue};
-use taskqueue_scaling::{Reason, TaskType, Time};
+use taskqueue_scaling::{Prior, Reason, TaskType, Time};
 
 use crate::applied::{Applied, End, QueueApplied};
 use crate::clock::Moment;
@@ -62,6 +62,33 @@ pub fn readings(fleet: &Fleet, observed: &Observed, state: &mut FleetState, now:
         }
         state.reads(&queue.task_queue);
         state.note(observation, now);
+    }
+    assume(fleet, state);
+}
+
+/// Lets queues whose pods have not reported yet assume what other queues with the same pods have
+/// learned.
+fn assume(fleet: &Fleet, state: &mut FleetState) {
+    let history = |queue: &Queue| {
+        let key = QueueKey::unversioned(&queue.name);
+        state.queues.get(&key).map(|state| &state.history)
+    };
+    // Nothing is known about the pods of a target.
+    let own = fleet.queues.iter().filter(|queue| queue.target.is_none());
+    let with_history = own.filter_map(|queue| Some((queue, history(queue)?)));
+    let (known, unknown): (Vec<_>, Vec<_>) =
+        with_history.partition(|(_, history)| history.knows_its_pods());
+    let prior = |queue: &Queue| {
+        let alike = known.iter().filter(|(other, _)| other.pods == queue.pods);
+        let shown = alike.map(|(_, history)| history.shown());
+        shown.fold(Prior::default(), Prior::or_more_cautious)
+    };
+    let priors = unknown.iter().map(|(queue, _)| {
+        let key = QueueKey::unversioned(&queue.name);
+        (key, prior(queue))
+    });
+    for (key, prior) in priors.collect::<Vec<_>>() {
+        state.queue(key).history.assume(prior);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Reads the clocks. Everything else gets a [`Moment`] passed in, except the lease and the client,
-//! which time their own calls.
+//! Reads the clocks. Everything else gets a [`Moment`] passed in, except the lease, which times its
+//! own calls.
 
 use jiff::Timestamp;
 use taskqueue_scaling::Time;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::runtime::controller::Action;
+use taskqueue_api::GuardedFleet;
 
-use crate::caches::GuardedFleet;
 use crate::carry_over;
 use crate::clock::Moment;
 use crate::connection_check::{self, ConnectionCheck};

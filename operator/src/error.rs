@@ -10,11 +10,10 @@ mod reason;
 use std::any::Any;
 use std::time::Duration;
 
-use answer::Cause;
-
+use taskqueue_kubernetes::kube_error::{Call, describe};
 use taskqueue_temporal::panic_text;
 
-use crate::kube_error::{Call, describe};
+use answer::Cause;
 
 pub use class::Class;
 pub use reason::ErrorReason;

@@ -21,12 +21,12 @@ use k8s_openapi::api::authorization::v1::{
 use kube::Client;
 use kube::api::{Api, PostParams};
 use parking_lot::{Mutex, MutexGuard};
+use taskqueue_kubernetes::kube_error;
 use taskqueue_scaling::Time;
 use taskqueue_temporal::{Budget, BudgetLimits, OwnerKey};
 use tracing::warn;
 
 use crate::clock::Clock;
-use crate::kube_error;
 
 /// The audience that a caller's token must be issued for.
 pub const AUDIENCE: &str = "taskqueue.dev";

@@ -21,12 +21,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, PostParams};
+use taskqueue_kubernetes::kube_error::Call;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::error::Error;
-use crate::kube_error::Call;
 
 /// How long a lease lasts without renewal. A crashed leader is replaced after this time plus the
 /// time that others need to observe its last renewal and to notice its expiry.

@@ -4,17 +4,12 @@
 //! fleet, [`observe`] reads, [`planner`] decides (pure), [`apply`] writes the owned objects,
 //! [`report`] says what was found and done. [`controller::reconcile`] is the table of contents;
 //! [`run`] wires it up.
-//!
-//! Separate from this flow, [`commands`] holds the commands for people, which write to no cluster.
 
 pub mod applied;
 pub mod apply;
-pub mod arguments;
 pub mod caches;
 pub mod carry_over;
-pub mod client;
 pub mod clock;
-pub mod commands;
 pub mod connection_check;
 pub mod controller;
 pub mod drift;
@@ -23,8 +18,6 @@ pub mod fleet_state;
 pub mod fleets;
 pub mod hints;
 pub mod http;
-pub mod kube_error;
-pub mod kubeconfig;
 pub mod leading;
 pub mod lease;
 pub mod logs;

@@ -5,8 +5,6 @@ mod family;
 mod fleets;
 pub mod kubernetes;
 mod process;
-mod spec;
-pub mod table;
 pub mod temporal;
 pub mod work_queue;
 
@@ -24,6 +22,7 @@ pub use fleets::{
     CertificateNumbers, FleetNumbers, QueueNumbers, ReadAt, ReplicaNumbers, SlotNumbers,
     SourceNumbers, WorkerFaultNumbers,
 };
+use taskqueue_exposition::{Spec, table};
 use taskqueue_temporal::OwnerKey;
 use tracing::debug;
 
@@ -237,7 +236,7 @@ fn add(counts: &mut Counts, old: Counts) {
     }
 }
 
-fn opts(spec: &table::Spec) -> Opts {
+fn opts(spec: &Spec) -> Opts {
     Opts::new(spec.name, spec.help)
 }
 

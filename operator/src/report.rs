@@ -24,15 +24,14 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
 use taskqueue_api::well_known::MANAGER;
-use taskqueue_api::{Fleet, TaskQueueWorker, TaskQueueWorkerStatus};
+use taskqueue_api::{Fleet, GuardedFleet, TaskQueueWorker, TaskQueueWorkerStatus};
+use taskqueue_kubernetes::kube_error::Call;
 use taskqueue_temporal::OwnerKey;
 
 use crate::applied::Applied;
-use crate::caches::GuardedFleet;
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::fleet_state::{FleetState, WrittenStatus};
-use crate::kube_error::Call;
 use crate::metrics::{FleetNumbers, Metrics};
 use crate::observe::Observed;
 use crate::plan::Plan;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use futures::future;
 use kube::Client;
+use taskqueue_kubernetes::client;
 use taskqueue_temporal::{OwnerKey, Readers};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -23,7 +24,6 @@ use tracing::{error, info};
 
 use crate::apply::Writer;
 use crate::caches::{Caches, Scope};
-use crate::client;
 use crate::clock::Clock;
 use crate::controller::{Context, Shared};
 use crate::fleets::Fleets;
@@ -39,7 +39,6 @@ use crate::report::connections::ConnectionReports;
 use crate::report::thresholds::Thresholds;
 use crate::scrape::{Http, Scrapers};
 use crate::settings::Settings;
-
 use background::Route;
 
 /// How long work in flight at SIGTERM may take to finish.

@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use taskqueue_api::DurationString;
-
-use crate::arguments::duration_between;
+use taskqueue_api::{DurationString, duration_between};
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

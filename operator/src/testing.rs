@@ -1,26 +1,22 @@
-//! Shared by the tests of this crate: a scripted API server that records its requests, and sample
-//! fleets. No network.
+//! Shared by the tests of this crate: sample fleets and observations, and API servers that answer
+//! like a real one. No network.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Client;
-use kube::client::Body;
 use serde_json::{Value, json};
-use taskqueue_api::{Fleet, TaskQueueWorker, validate};
+use taskqueue_api::{Fleet, validate};
 use taskqueue_scaling::{
     Backlog, PerType, Reading, Slots, Time, TypeBacklog, TypeSlots, UnknownReason,
 };
 use taskqueue_temporal::{
     ConnectionFields, QueueReading, ResolvedConnection, WorkerReport, WorkerStatus,
 };
+pub(crate) use taskqueue_testkit::api_server::{ApiRequest, Log, api, failure, slow_api};
+pub(crate) use taskqueue_testkit::resource::{guarded, resource};
 
-use crate::caches::GuardedFleet;
 use crate::observe::connection::Usable;
 use crate::observe::connection::parts::Namespaces;
 use crate::observe::pods::Pods;
@@ -28,80 +24,6 @@ use crate::observe::{Observed, ObservedQueue};
 
 /// A time late enough for every window to reach back.
 pub(crate) const NOW: Time = Time::from_secs(100_000);
-
-/// One request as the API server received it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ApiRequest {
-    /// Method, path and query.
-    pub(crate) line: String,
-    /// The body; `null` if there is none.
-    pub(crate) body: Value,
-}
-
-/// The requests received so far.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<ApiRequest>>>);
-
-impl Log {
-    /// Removes and returns the requests.
-    pub(crate) fn take(&self) -> Vec<ApiRequest> {
-        std::mem::take(&mut *self.0.lock().unwrap())
-    }
-
-    /// Whether a request since the last `take` matches.
-    pub(crate) fn peek(&self, is: impl FnMut(&ApiRequest) -> bool) -> bool {
-        self.0.lock().unwrap().iter().any(is)
-    }
-
-    /// Removes the requests and returns their lines.
-    pub(crate) fn lines(&self) -> Vec<String> {
-        self.take()
-            .into_iter()
-            .map(|request| request.line)
-            .collect()
-    }
-}
-
-/// An API server that answers with the status and body of `answer`.
-pub(crate) fn api(
-    answer: impl Fn(&ApiRequest) -> (u16, Value) + Send + Sync + 'static,
-) -> (Client, Log) {
-    slow_api(move |request| (Duration::ZERO, answer(request)))
-}
-
-/// An API server that answers with the status and body of `answer`, after its delay.
-pub(crate) fn slow_api(
-    answer: impl Fn(&ApiRequest) -> (Duration, (u16, Value)) + Send + Sync + 'static,
-) -> (Client, Log) {
-    let log = Log::default();
-    let kept = log.clone();
-    let answer = Arc::new(answer);
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let (kept, answer) = (kept.clone(), Arc::clone(&answer));
-        async move {
-            let line = format!("{} {}", request.method(), request.uri());
-            let bytes = request.into_body().collect().await.unwrap().to_bytes();
-            let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-            let request = ApiRequest { line, body };
-            let (after, (status, body)) = answer(&request);
-            kept.0.lock().unwrap().push(request);
-            if !after.is_zero() {
-                tokio::time::sleep(after).await;
-            }
-            // A string is sent as plain text, for /metrics.
-            let bytes = match body {
-                Value::String(text) => text.into_bytes(),
-                body => serde_json::to_vec(&body).unwrap(),
-            };
-            let response = Response::builder()
-                .status(StatusCode::from_u16(status).unwrap())
-                .body(Body::from(bytes))
-                .unwrap();
-            Ok::<_, Infallible>(response)
-        }
-    });
-    (Client::new(service, "default"), log)
-}
 
 /// An API server that accepts every write and answers much like a real one: with the object, its
 /// uid, its version and its replicas filled in. Every read finds nothing.
@@ -132,37 +54,6 @@ pub(crate) fn accepted(request: &ApiRequest) -> Value {
         }
     }
     body
-}
-
-/// The answer to a refused request.
-pub(crate) fn failure(code: u16, reason: &str, message: &str) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Status", "status": "Failure",
-        "code": code, "reason": reason, "message": message,
-    })
-}
-
-/// A resource with the given queues.
-pub(crate) fn resource(queues: &Value) -> TaskQueueWorker {
-    serde_json::from_value(json!({
-        "apiVersion": "taskqueue.dev/v1alpha1",
-        "kind": "TaskQueueWorker",
-        "metadata": {
-            "name": "orders", "namespace": "shop", "uid": "fleet-uid", "generation": 4,
-            "resourceVersion": "50", "creationTimestamp": "2026-01-01T00:00:00Z",
-        },
-        "spec": {
-            "connection": {"address": "temporal:7233", "temporalNamespace": "default"},
-            "template": {"spec": {"containers": [{"name": "worker", "image": "worker:1"}]}},
-            "queues": queues,
-        },
-    }))
-    .unwrap()
-}
-
-/// A resource as the cache would hold it.
-pub(crate) fn guarded(object: &TaskQueueWorker) -> GuardedFleet {
-    serde_json::from_value(serde_json::to_value(object).unwrap()).unwrap()
 }
 
 /// A fleet with the given queues.

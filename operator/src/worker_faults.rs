@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use taskqueue_api::Reason;
+use taskqueue_api::worker_fault::{ALL, remedy};
 use taskqueue_scaling::{Backlog, PodPhase, PodSlots, Reading, Slots, Time};
 use taskqueue_temporal::{LivePod, WorkerReport, WorkerStatus};
 
@@ -27,77 +28,8 @@ use heartbeats::HeartbeatRecord;
 use slot_use::{SlotRecord, SlotUse};
 use verdict::Verdict;
 
-/// Every fault, in the order in which they are listed.
-pub const ALL: [Reason; 5] = [
-    Reason::HeartbeatsTooRare,
-    Reason::SlotsNeverUsed,
-    Reason::EndsBeforeItsTasks,
-    Reason::PollsAfterStop,
-    Reason::WorksOnOtherQueues,
-];
-
 /// How long a fault is remembered that is not seen again.
 const REMEMBERED: Duration = Duration::from_hours(24);
-
-/// What is wrong, in words about one queue; `None` for a reason that is no fault of a worker.
-pub const fn describe(fault: Reason) -> Option<&'static str> {
-    Some(match fault {
-        Reason::HeartbeatsTooRare => {
-            "the workers of this queue send heartbeats so rarely that the operator learns late \
-             which of their slots are free"
-        }
-        Reason::SlotsNeverUsed => {
-            "the workers of this queue have many more activity slots than any pod uses, so the \
-             operator may expect too much of a pod"
-        }
-        Reason::EndsBeforeItsTasks => {
-            "workers of this queue exit by themselves while their pods drain and their tasks must \
-             still be running"
-        }
-        Reason::PollsAfterStop => {
-            "a worker of this queue keeps taking tasks while its pod drains: it ignores SIGTERM"
-        }
-        Reason::WorksOnOtherQueues => {
-            "the workers of this queue also work on a task queue that the queue does not name"
-        }
-        _ => return None,
-    })
-}
-
-/// What to do about a fault, by SDK where that differs; `None` for a reason that is no fault of a
-/// worker.
-pub const fn remedy(fault: Reason) -> Option<&'static str> {
-    Some(match fault {
-        Reason::HeartbeatsTooRare => {
-            "send one every 5s: Go client.Options.WorkerHeartbeatInterval, Python \
-             Runtime(worker_heartbeat_interval=...), TypeScript \
-             Runtime.install({workerHeartbeatInterval}), Java \
-             WorkflowClientOptions.setWorkerHeartbeatInterval, Rust \
-             RuntimeOptions::heartbeat_interval"
-        }
-        Reason::SlotsNeverUsed => {
-            "the operator takes the slots as what a pod can do at once, so give a worker as many \
-             as its pod can carry: Go worker.Options.MaxConcurrentActivityExecutionSize, Python \
-             max_concurrent_activities, TypeScript maxConcurrentActivityTaskExecutions, Java \
-             WorkerOptions.setMaxConcurrentActivityExecutionSize, Rust WorkerOptions::tuner"
-        }
-        Reason::EndsBeforeItsTasks => {
-            "after SIGTERM give running tasks TASKQUEUE_DRAIN_GRACE_PERIOD_SECONDS to end: Go \
-             worker.Options.WorkerStopTimeout, Python Worker(graceful_shutdown_timeout=...), \
-             TypeScript shutdownGraceTime, Java WorkerFactory.awaitTermination, Rust \
-             WorkerOptions::graceful_shutdown_period"
-        }
-        Reason::PollsAfterStop => {
-            "make the worker stop on SIGTERM and run it as process 1 of its container: use an \
-             entrypoint in exec form, or exec in the shell that starts it"
-        }
-        Reason::WorksOnOtherQueues => {
-            "poll only TEMPORAL_TASK_QUEUE, and make every other task queue a queue of a fleet; \
-             only tasks that need one certain pod belong on a task queue of that pod"
-        }
-        _ => return None,
-    })
-}
 
 /// What an Event says of a fault of a queue's workers, without the queue: the evidence and the
 /// remedy.

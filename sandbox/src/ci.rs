@@ -164,6 +164,10 @@ impl Stage {
                 equip(&mut command, &programs, &clients)?;
                 let tool = Sandbox::provision_tool(&name, Tool::Dashboards, Progress::default())?;
                 command.env("DASHBOARDS", tool);
+                // So that no test waits for the compiler.
+                for tool in [Tool::Actionlint, Tool::Krew] {
+                    Sandbox::provision_tool(&name, tool, Progress::default())?;
+                }
             }
             Needs::Cluster => {
                 let name: Name = NAME.parse()?;

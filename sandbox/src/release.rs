@@ -47,7 +47,8 @@ pub(crate) struct Release {
     /// An architecture of the images and programs; may be repeated.
     #[arg(long, value_name = "ARCHITECTURE", default_value = "amd64")]
     arch: Vec<Architecture>,
-    /// A folder that `cargo sandbox binaries` has made, instead of compiling.
+    /// A folder that `cargo sandbox binaries` has made, instead of compiling. The quick start's
+    /// worker is added to it.
     #[arg(long, value_name = "FOLDER")]
     binaries: Option<PathBuf>,
     /// The folder to make. A release that is there is replaced.

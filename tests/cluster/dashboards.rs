@@ -1,25 +1,24 @@
 //! The chart's dashboards and rules, evaluated on what the sandbox's Prometheus has scraped from
 //! the operator; `top` and `explain` on the same fleet.
 
-use std::{path::PathBuf, process::Command};
+use std::{collections::BTreeMap, path::PathBuf, process::Command};
 
-use sandbox_demo::dashboard::panels::{DASHBOARD, Dashboard, FLEETS_DASHBOARD, Kind, variables};
+use sandbox_demo::dashboard::panels::{DASHBOARD, Dashboard, FLEETS_DASHBOARD, variables};
 use sandbox_machine::clients::prometheus::Prometheus;
 use serde_json::{Value, json};
 
-use crate::harness::{TestCluster, eventually, output, with_namespace};
+use crate::harness::{OPERATOR_NAMESPACE, TestCluster, eventually, output, with_namespace};
 
 /// Seconds between two points of a query; the sandbox scrapes every 2 s.
 const STEP: i64 = 2;
 
-/// Panels that show nothing while nothing is wrong, and those of the moment after the run, when
-/// nothing waits or runs.
-const EMPTY_WHEN_IDLE: [&str; 11] = [
+/// Panels that show nothing while nothing is wrong, and those that a short run may pass by: its
+/// eight tasks may fit between two heartbeats, its wait between two whole minutes, and the start of
+/// its worker between two scrapes.
+const EMPTY_WHEN_WELL: [&str; 9] = [
     "Findings",
     "Fleets that need a person",
     "Highest utilization",
-    "Largest backlogs",
-    "Longest waits, in targets",
     "Most time over the target",
     "Queues with a finding",
     "Reconcile errors",
@@ -80,6 +79,15 @@ async fn the_dashboards_show_a_run_and_no_panel_is_empty() {
             let now = jiff::Timestamp::now().as_second();
             let mut empty = empty_queries(&prometheus, &dashboard, (from, now))?;
             empty.extend(empty_queries(&prometheus, &fleets, (from, now))?);
+            for dashboard in [&dashboard, &fleets] {
+                empty.extend(unmarked(&prometheus, dashboard, (from, now))?);
+                empty.extend(missing_choices(
+                    &prometheus,
+                    dashboard,
+                    &variables,
+                    (from, now),
+                )?);
+            }
             Ok(if empty.is_empty() {
                 Ok(())
             } else {
@@ -117,17 +125,60 @@ fn empty_queries(
     let mut empty = Vec::new();
     for panel in &dashboard.panels {
         for query in &panel.queries {
-            let answer = match panel.kind {
-                Kind::Table => prometheus.instant(&query.expression, to)?,
-                _ => prometheus.range(&query.expression, from, to, STEP)?,
-            };
-            let may_be_empty = EMPTY_WHEN_IDLE.contains(&panel.title.as_str());
+            // A table shows one moment. Of some, that is the moment of the work, and not its end.
+            let answer = prometheus.range(&query.expression, from, to, STEP)?;
+            let may_be_empty = EMPTY_WHEN_WELL.contains(&panel.title.as_str());
             if !may_be_empty && answer.iter().all(|series| series.samples.is_empty()) {
                 empty.push(format!("{}: {}", panel.title, query.expression));
             }
         }
     }
     Ok(empty)
+}
+
+/// The annotations that mark nothing.
+fn unmarked(
+    prometheus: &Prometheus,
+    dashboard: &Dashboard,
+    (from, to): (i64, i64),
+) -> anyhow::Result<Vec<String>> {
+    let mut unmarked = Vec::new();
+    for annotation in &dashboard.annotations {
+        // Each point speaks for the step before it, so the last one is the end.
+        let steps = (to - from) / annotation.step + 1;
+        let begin = to - steps * annotation.step;
+        let answer = prometheus.range(&annotation.expression, begin, to, annotation.step)?;
+        if answer.iter().all(|series| series.samples.is_empty()) {
+            unmarked.push(format!("{}: {}", annotation.title, annotation.expression));
+        }
+    }
+    Ok(unmarked)
+}
+
+/// The variables among whose values the chosen one is not.
+fn missing_choices(
+    prometheus: &Prometheus,
+    dashboard: &Dashboard,
+    chosen: &BTreeMap<&str, &str>,
+    range: (i64, i64),
+) -> anyhow::Result<Vec<String>> {
+    let mut missing = Vec::new();
+    for choice in &dashboard.choices {
+        let offered = prometheus.label_values(&choice.selector, &choice.label, range)?;
+        let value = chosen
+            .get(choice.name.as_str())
+            .copied()
+            .unwrap_or_default();
+        let found = match choice.name.as_str() {
+            // All of them, which are none: the sandbox's series have no such label.
+            "cluster" => offered.is_empty(),
+            _ => offered.iter().any(|one| one == value),
+        };
+        if !found {
+            missing.push(format!("{} {value} of {offered:?}", choice.name));
+        }
+    }
+    Ok(missing)
 }
 
 /// Whether the first query of a panel was ever above zero.
@@ -220,6 +271,18 @@ fn people_see_what_runs(cluster: &TestCluster, queue: &str) -> anyhow::Result<()
         (&json!("all"), &json!(queue))
     );
     assert_eq!((&row["min"], &row["max"]), (&json!(0), &json!(2)));
+    assert!(row["figures"]["backlogTasks"].is_number(), "{row}");
+    // Without a program of their own: in the leader's pod, with the operator's rights.
+    let leader = cluster.sandbox.operator_pod()?;
+    let mut kubectl = cluster.sandbox.kubectl();
+    kubectl.args(["--namespace", OPERATOR_NAMESPACE, "exec", &leader, "--"]);
+    kubectl.args(["/taskqueue-operator", "top", "-o", "json"]);
+    kubectl.args(["--namespace", &cluster.namespace]);
+    kubectl.args(["--metrics", "http://127.0.0.1:8080"]);
+    let seen: Value = serde_json::from_str(&output(&mut kubectl)?)?;
+    assert_eq!(seen["notes"], json!([]), "{seen}");
+    let row = &seen["fleets"][0]["queues"][0];
+    assert_eq!(row["taskQueue"], json!(queue), "{seen}");
     assert!(row["figures"]["backlogTasks"].is_number(), "{row}");
     let table = operator(cluster, &["top"])?;
     let head: Vec<&str> = table

@@ -28,6 +28,7 @@ mod hanging;
 mod harness;
 mod helm3;
 mod hints;
+mod install;
 mod keys;
 mod languages;
 mod leaders;

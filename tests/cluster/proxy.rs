@@ -26,7 +26,7 @@ use rustls::{
 };
 use serde_json::json;
 use socket2::{SockFilter, SockRef};
-use taskqueue_operator::client::client;
+use taskqueue_kubernetes::client::client;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use sandbox_machine::{Architecture, Image, Language, Progress};
+use sandbox_machine::{Language, Progress, cargo, executables};
 
 use crate::{
     harness::{TestCluster, alone, output, within},
@@ -56,10 +56,15 @@ struct QuickStart {
 impl QuickStart {
     async fn prepare(cluster: &Arc<TestCluster>) -> anyhow::Result<Self> {
         let sandbox = cluster.sandbox.clone();
-        let (worker, temporal) = tokio::task::spawn_blocking(move || {
+        let (worker, temporal, plugin) = tokio::task::spawn_blocking(move || {
             let worker = sandbox.example_worker(Language::Go, Progress::silent())?;
             let temporal = sandbox.temporal_image(Progress::silent())?;
-            anyhow::Ok((worker, temporal))
+            let mut build = cargo();
+            build
+                .args(["build", "--workspace"])
+                .current_dir(repository());
+            let plugin = executables(&mut build, &["kubectl-tqw"])?.remove(0);
+            anyhow::Ok((worker, temporal, plugin))
         })
         .await??;
         let quick_start = Self {
@@ -81,17 +86,11 @@ impl QuickStart {
         fs::create_dir(at("examples"))?;
         fs::write(at("examples/quickstart.yaml"), manifest)?;
 
-        let operator = Image::TaskqueueOperator.binary();
-        let built = cluster.sandbox.paths().image_builds().join(operator);
-        let program = built
-            .join(Architecture::HOST.name())
-            .join(operator)
-            .join(operator);
         fs::create_dir(at("bin"))?;
         let programs = cluster.sandbox.programs();
         symlink(&programs.helm, at("bin/helm"))?;
         symlink(&programs.kubectl, at("bin/kubectl"))?;
-        symlink(program, at("bin/kubectl-tqw"))?;
+        symlink(plugin, at("bin/kubectl-tqw"))?;
         Ok(quick_start)
     }
 

@@ -1,15 +1,23 @@
-//! What a restarted operator knows: the owners of task queues, and which namespaces it serves.
+//! What a restarted operator knows: the owners of task queues, which namespaces it serves, and what
+//! recurs in a load.
 //! These tests restart the shared operator, so they run alone.
 
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api,
     api::{DeleteParams, ObjectMeta, PostParams},
 };
 use serde_json::json;
+use taskqueue_api::well_known::RECURRING_LOAD_ANNOTATION;
 
 use crate::{
-    harness::{OPERATOR, OPERATOR_NAMESPACE, TestCluster, alone, eventually, one_queue, output},
+    harness::{
+        OPERATOR, OPERATOR_NAMESPACE, TestCluster, alone, eventually, one_queue, output, within,
+    },
     upgrade::release::{chart, on_a_bare_cluster},
 };
 
@@ -71,6 +79,78 @@ async fn a_fleet_whose_spec_became_invalid_keeps_its_task_queue_after_a_restart(
             .condition_is("ScalingActive", "False", "QueueConflict")
             .await?;
         cluster.untouched(&before, "the restart").await
+    })
+    .await;
+}
+
+/// Recurring load as a Deployment keeps it: a burst of 16 slots in this minute of every hour, on
+/// pods of 10 slots that start within 1 s.
+fn burst_at_minute(now: Timestamp, minute: usize) -> String {
+    let cells = |quiet: usize| match quiet {
+        0 => String::new(),
+        quiet => format!("{quiet}A"),
+    };
+    let hourly = format!("{}N{}", cells(minute), cells(59 - minute));
+    let at = now.strftime("%Y-%m-%dT%H:%M:%SZ");
+    format!("1 {at} UTC 10 1 {hourly}/{hourly} 144A/144A 168A/168A")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_that_recurs_is_prepared_for_after_a_restart() {
+    alone("a-burst-that-recurs", |cluster| async move {
+        let queue = cluster.queue("all");
+        let forecast = json!({"forecast": {"mode": "Enabled"}});
+        cluster.apply(one_queue(&queue, 0, 4, &forecast)).await?;
+        cluster
+            .replicas_are("all", "nothing has come yet", |requested, _| requested == 0)
+            .await?;
+        let deployments = cluster.deployments().await?;
+        let deployment = deployments.get("all").context("a Deployment")?;
+        let name = deployment.metadata.name.as_deref().unwrap_or_default();
+        // The operator is away for less than two minutes.
+        let now = Timestamp::now();
+        let comes_at = now.as_second() / 60 * 60 + 180;
+        let minute = usize::try_from(comes_at / 60 % 60)?;
+        let kept = format!(
+            "{RECURRING_LOAD_ANNOTATION}={}",
+            burst_at_minute(now, minute)
+        );
+        cluster.kubectl(&["annotate", "deployment", name, &kept])?;
+
+        restart(&cluster)?;
+        // Nothing has come, and nothing will.
+        let wait = Duration::from_mins(3);
+        within(wait, "pods start before the burst", || async {
+            let (requested, _) = cluster.replicas("all").await?;
+            Ok(if requested == 2 {
+                Ok(())
+            } else {
+                Err(format!("{requested} replicas"))
+            })
+        })
+        .await?;
+        let early = comes_at - Timestamp::now().as_second();
+        anyhow::ensure!((0..=30).contains(&early), "{early} s before the burst");
+        let reason = "--output=jsonpath={.status.queues[0].lastDecision.reason}";
+        eventually("the forecast is the reason", || async {
+            let reason = cluster.kubectl(&["get", "tqw", "orders", reason])?;
+            Ok(if reason == "ForecastMinimum" {
+                Ok(())
+            } else {
+                Err(reason)
+            })
+        })
+        .await?;
+        // The burst does not come in its minute, so the pods go again.
+        within(wait, "the pods go", || async {
+            let (requested, _) = cluster.replicas("all").await?;
+            Ok(if requested == 0 {
+                Ok(())
+            } else {
+                Err(format!("{requested} replicas"))
+            })
+        })
+        .await
     })
     .await;
 }

@@ -163,8 +163,8 @@ async fn a_stateful_set_keeps_its_size_while_the_pod_on_top_is_busy() {
             .await?;
         let target = json!({"kind": "StatefulSet", "name": "worker"});
         let mut spec = fleet(&cluster, &target, 0, "Active");
-        // A new pod counts as idle until its slots are read. The tasks run for longer than this.
-        spec["scaling"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] = json!(20);
+        // The fleet may shrink before the pods that it has just started have reported their slots.
+        spec["scaling"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] = json!(5);
         cluster.apply(spec).await?;
         // Enough for every slot of four pods.
         let tasks = cluster.sleep(&sleeper, 16, Duration::from_secs(40))?;

@@ -58,7 +58,7 @@ async fn is_managed(cluster: &TestCluster) -> anyhow::Result<()> {
     // A user sets the new fields, and a field that this operator knows.
     let mut spec = fleet(cluster, 2);
     spec["queues"][0]["weight"] = json!(7);
-    spec["scaling"]["forecast"] = json!({"horizon": "10m"});
+    spec["scaling"]["trend"] = json!({"horizon": "10m"});
     eventually("the API server accepts the new fields", || async {
         let fleet = cluster.apply(spec.clone()).await;
         let connection =
@@ -118,7 +118,7 @@ async fn is_managed(cluster: &TestCluster) -> anyhow::Result<()> {
     let fleet = get(cluster, "tqw/orders")?;
     let kept = (
         &fleet["spec"]["queues"][0]["weight"],
-        &fleet["spec"]["scaling"]["forecast"],
+        &fleet["spec"]["scaling"]["trend"],
     );
     assert_eq!(kept, (&json!(7), &json!({"horizon": "10m"})));
     let trends = (
@@ -173,7 +173,7 @@ fn next_fleets() -> anyhow::Result<Value> {
     )?;
     add(
         &mut definition,
-        "/spec/properties/scaling/properties/forecast",
+        "/spec/properties/scaling/properties/trend",
         horizon,
     )?;
     add(&mut definition, "/status/properties/trend", trend.clone())?;

@@ -1,6 +1,7 @@
 //! The structure of the workspace: no Rust files import each other in a circle, the map in
-//! ARCHITECTURE.md names only what exists, only what may be published can be, and no line is too
-//! long. Reads the sources and runs `cargo metadata`; needs no cluster.
+//! ARCHITECTURE.md names only what exists, the command line is built without the operator, only
+//! what may be published can be, and no line is too long. Reads the sources and runs
+//! `cargo metadata` and `cargo tree`; needs no cluster.
 //!
 //! `imports` defines what counts as an import, `resolve` how a name leads to the file that defines
 //! it. Code that is compiled only for tests does not count.
@@ -16,6 +17,7 @@
 
 mod attributes;
 mod circles;
+mod dependencies;
 mod fixtures;
 mod imports;
 mod map;

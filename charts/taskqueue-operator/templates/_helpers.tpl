@@ -20,6 +20,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The namespace of the operator: that of the release, or the user's namespaceOverride. */}}
+{{- define "taskqueue-operator.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride -}}
+{{- end -}}
+
 {{/* The name of the leader lease. */}}
 {{- define "taskqueue-operator.leaseName" -}}
 {{- with .Values.leaderElection.leaseName -}}
@@ -46,7 +51,7 @@ taskqueue-operator
      the cluster (`helm template`). */}}
 {{- define "taskqueue-operator.replacesOneWithoutLease" -}}
 {{- if .Values.leaderElection.enabled -}}
-{{- $running := lookup "apps/v1" "Deployment" .Release.Namespace (include "taskqueue-operator.fullname" .) -}}
+{{- $running := lookup "apps/v1" "Deployment" (include "taskqueue-operator.namespace" .) (include "taskqueue-operator.fullname" .) -}}
 {{- range dig "spec" "template" "spec" "containers" (list) $running -}}
 {{- range .env -}}
 {{- if and (eq .name "TASKQUEUE_OPERATOR_LEADER_ELECTION") (eq (toString .value) "false") -}}
@@ -61,6 +66,17 @@ true
 {{- define "taskqueue-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "taskqueue-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* The labels of the pods: none that changes with the chart, so that a new version of it restarts no
+     pod of the same image. */}}
+{{- define "taskqueue-operator.podLabels" -}}
+{{ include "taskqueue-operator.selectorLabels" . }}
+{{- range list .Values.commonLabels .Values.podLabels }}
+{{- with . }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "taskqueue-operator.labels" -}}

@@ -55,6 +55,21 @@ impl DurationString {
     }
 }
 
+/// Parses a duration from `least` to `most`, both included: the value of a flag.
+pub fn duration_between(
+    least: Duration,
+    most: Duration,
+) -> impl Fn(&str) -> Result<DurationString, String> + Clone {
+    move |text| {
+        let duration: DurationString = text.parse().map_err(|error| format!("{error}"))?;
+        if (least..=most).contains(&Duration::from(duration)) {
+            return Ok(duration);
+        }
+        let (least, most) = (DurationString::from(least), DurationString::from(most));
+        Err(format!("must be from {least} to {most}"))
+    }
+}
+
 /// The bounds of a duration field, shared by its schema rule and its validation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DurationRange {

@@ -10,6 +10,7 @@ pub mod cron;
 pub mod deployment;
 pub mod duration;
 pub mod fleet;
+mod guarded;
 pub mod name;
 pub mod reason;
 pub mod render;
@@ -20,14 +21,16 @@ pub mod status;
 pub mod validate;
 pub mod well_known;
 pub mod worker;
+pub mod worker_fault;
 
 pub use cluster_connection::{
     ClusterTemporalConnection, ClusterTemporalConnectionSpec, ConnectionKind, ConnectionReference,
 };
 pub use connection::{TemporalConnection, TemporalConnectionSpec, TemporalConnectionStatus};
 pub use crd::{PrintError, crd_files, crds, crds_yaml};
-pub use duration::DurationString;
+pub use duration::{DurationString, duration_between};
 pub use fleet::{Connection, ConnectionSource, Fleet, FleetKey, Invalid, Queue, ScaleTarget};
+pub use guarded::{GuardedClusterConnection, GuardedConnection, GuardedFleet};
 pub use reason::{ConditionType, Reason};
 pub use render::render;
 pub use status::TaskQueueWorkerStatus;

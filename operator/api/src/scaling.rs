@@ -55,7 +55,8 @@ pub struct ScalingSpec {
     pub target_utilization: Option<u32>,
 
     /// How many tasks one replica executes at a time, per task type. Used only until the workers'
-    /// heartbeats or metrics report their slots. From 1 to 100000. Default: 100.
+    /// heartbeats or metrics report their slots, or those of another queue of the fleet that has
+    /// the same pods. From 1 to 100000. Default: 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub slots_per_replica: Option<u32>,

@@ -9,7 +9,7 @@ mod connection;
 mod counts;
 mod deployment;
 mod findings;
-mod no_proxy;
+pub mod no_proxy;
 mod pods;
 mod policy;
 mod schedule;

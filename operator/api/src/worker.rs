@@ -75,6 +75,14 @@ use crate::status::TaskQueueWorkerStatus;
         description = "The namespace inside Temporal, unless a TemporalConnection names it",
     ),
     printcolumn(
+        name = "Connection",
+        type_ = "string",
+        json_path = ".spec.connectionRef.name",
+        description = "The TemporalConnection or ClusterTemporalConnection to which the spec \
+                       refers; it names the Temporal namespace",
+        priority = 1,
+    ),
+    printcolumn(
         name = "Reason",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",

@@ -16,6 +16,7 @@ use crate::observation::{
 };
 use crate::past::Past;
 use crate::policy::Policy;
+use crate::prior::Prior;
 use crate::reason::Reason;
 use crate::release::ordinal;
 use crate::rises::Rises;
@@ -82,6 +83,8 @@ pub struct History {
     /// The start-up that the pods themselves have last shown.
     start_up: Option<Duration>,
     last_slots: LastSlots,
+    /// What the other queues of the fleet show.
+    prior: Prior,
     /// The lowest ordinal of the pods, and when a pod last had it; `None` = they have no ordinals.
     first_ordinal: Option<(u32, Time)>,
     /// When the last observation was recorded.
@@ -222,10 +225,10 @@ impl History {
         });
     }
 
-    /// Whether the server reports more arrivals, on a formerly quiet queue or after a failed read,
-    /// than can be accounted for: known before, waiting, in work, completed since, or in slots
-    /// whose heartbeats are still due. Then the server has just loaded the queue and divides by the
-    /// short time since.
+    /// Whether the server reports more arrivals than can be accounted for, on a formerly quiet
+    /// queue that nobody polled, or after a failed read. Accounted for are those known before,
+    /// waiting, in work, completed since, or in slots whose heartbeats are still due. Then the
+    /// server has just loaded the queue and divides by the short time since.
     fn is_just_loaded(
         &self,
         policy: &Policy,
@@ -256,7 +259,9 @@ impl History {
                 slots.saturating_mul(ready.into()),
             ];
             let accounted_for = accounted_for.into_iter().fold(0_u64, u64::saturating_add);
-            let was_quiet = earlier.count == 0 && earlier.add_rate_milli == 0;
+            // The server keeps a queue loaded for as long as it lists its pollers.
+            let was_polled = earlier.pollers.is_some_and(|pollers| pollers > 0);
+            let was_quiet = earlier.count == 0 && earlier.add_rate_milli == 0 && !was_polled;
             (was_quiet || missed) && tasks(current.add_rate_milli) > accounted_for.saturating_mul(2)
         })
     }
@@ -333,10 +338,38 @@ impl History {
         self.past.recommend(requested, now);
     }
 
+    /// Whether the queue's own pods have reported their slots.
+    pub fn knows_its_pods(&self) -> bool {
+        let mut types = TaskType::ALL.into_iter();
+        types.any(|task_type| self.learner.slots_per_replica(task_type).is_some())
+    }
+
+    /// What the queue's own pods have shown.
+    pub fn shown(&self) -> Prior {
+        Prior {
+            slots_per_replica: PerType::from_fn(|task_type| {
+                self.learner.slots_per_replica(task_type)
+            }),
+            service_time: PerType::from_fn(|task_type| {
+                let time = self.learner.service_time(task_type, Duration::MAX);
+                time.is_learned().then(|| time.mean())
+            }),
+            start_up: self.seen_start_up(),
+        }
+    }
+
+    /// Sets what to assume until the queue's own pods have shown it.
+    pub fn assume(&mut self, prior: Prior) {
+        self.prior = prior;
+    }
+
     /// The mean service time of a task type, learned or assumed.
     pub fn service_time(&self, task_type: TaskType, policy: &Policy) -> ServiceTime {
-        self.learner
-            .service_time(task_type, policy.queue_wait_target)
+        let elsewhere = *self.prior.service_time.get(task_type);
+        let most = policy
+            .queue_wait_target
+            .min(elsewhere.unwrap_or(Duration::MAX));
+        self.learner.service_time(task_type, most)
     }
 
     /// The longest time that a task of this type has certainly run.
@@ -355,10 +388,12 @@ impl History {
         Work::ALL.into_iter().filter_map(running).max()
     }
 
-    /// Slots per replica: as reported, or else from the policy. At least 1.
+    /// Slots per replica: as reported, or else as other queues of the fleet report, or else from
+    /// the policy. At least 1.
     pub fn slots_per_replica(&self, task_type: TaskType, policy: &Policy) -> u32 {
         self.learner
             .slots_per_replica(task_type)
+            .or(*self.prior.slots_per_replica.get(task_type))
             .unwrap_or(policy.slots_per_replica)
             .max(1)
     }
@@ -447,8 +482,13 @@ impl History {
         Headroom::new(policy, start_up, measured.is_some())
     }
 
-    /// How long recent pods took to start, if any was seen to.
+    /// How long recent pods took to start, if any was seen to, of this queue or of others.
     pub(crate) fn measured_start_up(&self) -> Option<Duration> {
+        self.seen_start_up().or(self.prior.start_up)
+    }
+
+    /// How long recent pods of this queue took to start, if any was seen to.
+    fn seen_start_up(&self) -> Option<Duration> {
         self.starts.mean().or(self.start_up)
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::learned::Learned;
 use crate::observation::{PerType, PodPhase, PodSlots, Slots, TaskType, TypeSlots};
+use crate::slots::UNKNOWN_TOO_LONG;
 use crate::time::{Time, millis};
 use crate::work::{PerWork, Work};
 use crate::worker::{Counts, WorkerMemory};
@@ -61,6 +62,12 @@ impl ServiceTime {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct PodMemory {
     reported_at: Option<Time>,
+    /// Whether the pod came after the first slots reading.
+    new: bool,
+    /// When its first report was made.
+    first_report: Option<Time>,
+    /// Since when its worker has been running on a pod that is not ready, without a report.
+    runs_since: Option<Time>,
     /// When the pod was last seen starting without a worker: no task had run on it by then.
     /// `None` = it was not seen starting, or its worker was there already.
     born: Option<Time>,
@@ -107,6 +114,8 @@ pub(crate) struct Learner {
     pods: BTreeMap<String, PodMemory>,
     /// When the first slots reading was recorded.
     since: Option<Time>,
+    /// Whether a slots reading has been recorded, so a pod that comes is a new one.
+    watches: bool,
     heard: bool,
     processed_grew: bool,
     /// The processed tasks counted since this state exists.
@@ -122,6 +131,7 @@ impl Learner {
         for pod in &slots.pods {
             self.observe_pod(pod, now);
         }
+        self.watches = true;
         for task_type in TaskType::ALL {
             self.learn_slots(slots, task_type);
             self.learn_age(task_type, now);
@@ -166,9 +176,18 @@ impl Learner {
     }
 
     fn observe_pod(&mut self, pod: &PodSlots, now: Time) {
-        let memory = self.pods.entry(pod.pod.clone()).or_default();
-        if pod.phase == PodPhase::Starting && !pod.listed {
+        let memory = self.pods.entry(pod.pod.clone());
+        let memory = memory.or_insert_with(|| PodMemory {
+            new: self.watches,
+            ..PodMemory::default()
+        });
+        if pod.phase.is_starting() && !pod.listed {
             memory.born = Some(now);
+        }
+        if pod.phase == PodPhase::Starting && !pod.listed {
+            memory.runs_since.get_or_insert(now);
+        } else {
+            memory.runs_since = None;
         }
         if pod.phase == PodPhase::Terminating && memory.draining.is_none() {
             let mut tasks = PerWork::default();
@@ -194,6 +213,7 @@ impl Learner {
         }
         self.heard = true;
         memory.reported_at = Some(reported_at);
+        memory.first_report.get_or_insert(reported_at);
         for work in Work::ALL {
             let Some(slots) = work.slots(pod) else {
                 continue;
@@ -228,7 +248,7 @@ impl Learner {
                         let sum = self.processed.get_mut(task_type);
                         *sum = sum.saturating_add(done);
                     }
-                    learned.add(worker, counts, reported_at);
+                    learned.add(worker, counts, reported_at, assumed(work));
                     if let Some(ended) = worker.advance(counts, reported_at, sent_after) {
                         learned.saw_ended(ended, reported_at);
                     }
@@ -283,16 +303,14 @@ impl Learner {
         self.learned.get_mut(work).mean_age = Duration::from_millis(mean);
     }
 
-    /// The mean service time to calculate with, never zero.
-    pub(crate) fn service_time(&self, task_type: TaskType, wait_target: Duration) -> ServiceTime {
+    /// The mean service time to calculate with, never zero. At most `most` is assumed, unless the
+    /// tasks in flight are older.
+    pub(crate) fn service_time(&self, task_type: TaskType, most: Duration) -> ServiceTime {
         let learned = self.learned(Work::Here(task_type));
         learned.mean().map_or_else(
             || {
-                let of_the_kind = match task_type {
-                    TaskType::Workflow => DEFAULT_WORKFLOW_TASK_TIME,
-                    TaskType::Activity | TaskType::Nexus => DEFAULT_SERVICE_TIME,
-                };
-                let assumed = of_the_kind.min(wait_target).max(learned.mean_age);
+                let of_the_kind = assumed(Work::Here(task_type));
+                let assumed = of_the_kind.min(most).max(learned.mean_age);
                 ServiceTime::Assumed {
                     mean: assumed.max(Duration::from_millis(1)),
                 }
@@ -321,6 +339,21 @@ impl Learner {
         self.pods.get(name)
     }
 
+    /// Whether a pod that reports no task may have taken some since it was started. A worker sends
+    /// its first report before it takes a task, so only later ones count. A worker that has run for
+    /// long and is not listed does not take tasks.
+    pub(crate) fn is_unread(&self, pod: &PodSlots, now: Time) -> bool {
+        self.pod(&pod.pod).is_some_and(|memory| {
+            let first = memory.first_report;
+            if pod.fresh {
+                memory.new && (pod.reported_at <= first || pod.reported_after < first)
+            } else {
+                let runs = memory.runs_since;
+                runs.is_some_and(|since| now.since(since) < UNKNOWN_TOO_LONG)
+            }
+        })
+    }
+
     /// The state kept for every pod.
     pub(crate) fn pods(&self) -> impl Iterator<Item = &PodMemory> {
         self.pods.values()
@@ -344,6 +377,14 @@ impl Learner {
     /// Whether the last reading showed more processed tasks than the one before.
     pub(crate) const fn processed_grew(&self) -> bool {
         self.processed_grew
+    }
+}
+
+/// How long a task of a kind is taken to run before anything is known.
+const fn assumed(work: Work) -> Duration {
+    match work {
+        Work::Here(TaskType::Workflow) => DEFAULT_WORKFLOW_TASK_TIME,
+        Work::Here(TaskType::Activity | TaskType::Nexus) | Work::Elsewhere => DEFAULT_SERVICE_TIME,
     }
 }
 

@@ -25,6 +25,10 @@ pub(crate) struct Learned {
     slot_millis: u64,
     /// Tasks processed in the same spans.
     completed: u64,
+    /// The first tasks of workers that no heartbeat has found in work, and the time that they are
+    /// taken to have run, summed.
+    unsampled: u64,
+    unsampled_millis: u64,
     /// The spans, summed.
     span_millis: u64,
     /// The number of spans.
@@ -46,25 +50,40 @@ pub(crate) struct Learned {
 }
 
 impl Learned {
-    /// Adds what happened between the last heartbeat of a worker and the next one.
-    pub(crate) fn add(&mut self, last: &WorkerMemory, counts: Counts, until: Time) {
+    /// Adds what happened between the last heartbeat of a worker and the next one. `assumed` is how
+    /// long a task of this kind is taken to run before anything is known.
+    pub(crate) fn add(
+        &mut self,
+        last: &WorkerMemory,
+        counts: Counts,
+        until: Time,
+        assumed: Duration,
+    ) {
         let before = last.counts();
         let span = millis(until.since(last.seen_at()));
-        // The trapezoid between two heartbeats.
         let both = u64::from(before.used).saturating_add(u64::from(counts.used));
-        self.slot_millis = self
-            .slot_millis
-            .saturating_add(both.saturating_mul(span) / 2);
-        self.completed = self
-            .completed
-            .saturating_add(counts.processed.saturating_sub(before.processed));
+        let done = counts.processed.saturating_sub(before.processed);
+        if both == 0 && before.processed == 0 {
+            // The first tasks of a worker start right after a heartbeat, so the next one may find
+            // every slot free whatever they took, up to the span. That is no measurement.
+            let each = millis(assumed).min(span / 2);
+            self.unsampled_millis = self
+                .unsampled_millis
+                .saturating_add(done.saturating_mul(each));
+            self.unsampled = self.unsampled.saturating_add(done);
+        } else {
+            // The trapezoid between two heartbeats.
+            let sampled = both.saturating_mul(span) / 2;
+            self.slot_millis = self.slot_millis.saturating_add(sampled);
+            self.completed = self.completed.saturating_add(done);
+        }
         self.span_millis = self.span_millis.saturating_add(span);
         self.heartbeats = self.heartbeats.saturating_add(1);
         // A pod that has been busy since it was first seen gives no upper bound.
         let streak = last
             .idle_at()
             .map_or(Duration::MAX, |idle_at| until.since(idle_at));
-        if both > 0 || counts.processed > before.processed {
+        if both > 0 || done > 0 {
             self.upper = Some(self.upper.map_or(streak, |upper| upper.max(streak)));
         }
         if self.completed >= WINDOW_COMPLETIONS && self.heartbeats >= WINDOW_HEARTBEATS {
@@ -78,8 +97,11 @@ impl Learned {
 
     /// The mean service time, once enough has been seen.
     pub(crate) fn mean(&self) -> Option<Duration> {
-        if self.completed < ENOUGH_COMPLETIONS || self.heartbeats < ENOUGH_HEARTBEATS {
+        if self.heartbeats < ENOUGH_HEARTBEATS {
             return None;
+        }
+        if self.completed < ENOUGH_COMPLETIONS {
+            return self.unsampled_mean();
         }
         // Adds one slot over one mean heartbeat interval: heartbeats that happen to find every slot
         // free must not make tasks look instant. The effect fades with the number of heartbeats.
@@ -90,6 +112,14 @@ impl Learned {
             .checked_div(self.completed)?;
         let upper = self.upper.map_or(u64::MAX, millis);
         Some(Duration::from_millis(mean.min(upper).max(1)))
+    }
+
+    /// The mean of tasks that were not sampled, if there are enough.
+    fn unsampled_mean(&self) -> Option<Duration> {
+        let enough = self.unsampled >= ENOUGH_COMPLETIONS;
+        let mean = self.unsampled_millis.checked_div(self.unsampled);
+        mean.filter(|_| enough)
+            .map(|mean| Duration::from_millis(mean.max(1)))
     }
 
     /// The longest time that a task has certainly run, however long ago.

@@ -38,6 +38,7 @@ mod missed;
 mod observation;
 mod past;
 mod policy;
+mod prior;
 mod reason;
 mod recurring;
 mod release;
@@ -65,6 +66,7 @@ pub use observation::{
 pub use policy::{
     Behavior, Fallback, Mode, Policy, ScalingRules, SelectPolicy, StepKind, StepPolicy,
 };
+pub use prior::Prior;
 pub use reason::Reason;
 pub use recurring::RecurringLoad;
 pub use release::{HeldPod, Hold};

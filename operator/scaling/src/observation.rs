@@ -388,12 +388,21 @@ impl PodSlots {
 pub enum PodPhase {
     /// Ready.
     Ready,
-    /// Not ready yet.
+    /// Not ready yet, and its worker does not run: it certainly has no tasks.
+    Pending,
+    /// Not ready yet. Its worker runs, and may take tasks before the pod is ready.
     Starting,
     /// Not ready any more. Its worker may have tasks.
     Unready,
     /// Draining: Kubernetes has asked it to stop.
     Terminating,
+}
+
+impl PodPhase {
+    /// Whether the pod has not been ready yet.
+    pub const fn is_starting(self) -> bool {
+        matches!(self, Self::Pending | Self::Starting)
+    }
 }
 
 /// The slots of one worker and task type.

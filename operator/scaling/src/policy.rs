@@ -16,8 +16,8 @@ pub struct Policy {
     /// The target percentage of task slots in use; 1 to 100 (values outside are clamped). Default
     /// none: the queue-wait target decides how many slots stay free.
     pub target_utilization: Option<u32>,
-    /// Task slots per replica and task type, used only until the workers report their own. Default
-    /// 100; at least 1.
+    /// Task slots per replica and task type, used only until the workers report their own, or those
+    /// of another queue of the fleet that has the same pods. Default 100; at least 1.
     pub slots_per_replica: u32,
     /// A plain target: waiting tasks per replica, as one more demand term. Default none.
     pub backlog_per_replica: Option<u32>,

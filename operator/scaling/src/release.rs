@@ -3,6 +3,8 @@
 //!
 //! Each pod is judged by its own heartbeats against what is known of the queue's tasks:
 //! - no slot in use: the pod may go;
+//! - it has just started, and its worker has sent no heartbeat but the first, which comes before
+//!   any task: it stays;
 //! - tasks of this kind are known to run longer than the grace period: it stays;
 //! - a task on it has run longer than any task that was seen to end, so the rest of its run time is
 //!   unknown: it stays;
@@ -29,6 +31,8 @@ use crate::worker::WorkerMemory;
 pub enum Hold {
     /// There is no fresh heartbeat, so what runs on the pod is unknown.
     NotHeard,
+    /// The pod has been started, and no heartbeat since shows whether it has taken tasks.
+    JustStarted,
     /// Tasks like those on the pod are known to run longer than the grace period.
     Outlasts,
     /// A task on the pod has run longer than any task that was seen to end.
@@ -48,8 +52,9 @@ pub enum Hold {
 
 impl Hold {
     /// Every reason, for metrics and tables in the docs.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NotHeard,
+        Self::JustStarted,
         Self::Outlasts,
         Self::LongestYet,
         Self::NotLearned,
@@ -63,6 +68,7 @@ impl Hold {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotHeard => "NotHeard",
+            Self::JustStarted => "JustStarted",
             Self::Outlasts => "Outlasts",
             Self::LongestYet => "LongestYet",
             Self::NotLearned => "NotLearned",
@@ -77,6 +83,9 @@ impl Hold {
     pub const fn describe(self) -> &'static str {
         match self {
             Self::NotHeard => "sends no fresh heartbeat, so its tasks are unknown",
+            Self::JustStarted => {
+                "has just started, and no heartbeat shows yet whether it has taken tasks"
+            }
             Self::Outlasts => "runs tasks that can take longer than the drain grace period",
             Self::LongestYet => "runs a task that has already taken longer than any completed task",
             Self::NotLearned => "is busy, and how long its tasks take is not known yet",
@@ -235,7 +244,7 @@ impl Judge<'_> {
         let top = live.iter().take_while(idle).count();
         let held = live.iter().skip(top).enumerate().map(|(index, pod)| {
             let hold = match self.verdict(pod) {
-                Verdict::Stays(Hold::NotHeard) if index == 0 => Hold::NotHeard,
+                Verdict::Stays(hold @ (Hold::NotHeard | Hold::JustStarted)) if index == 0 => hold,
                 _ if index == 0 => Hold::HighestBusy,
                 _ => Hold::Below,
             };
@@ -276,6 +285,9 @@ impl Judge<'_> {
     fn verdict(&self, pod: &PodSlots) -> Verdict {
         match pod.used() {
             None if is_blind(pod) => return Verdict::Stays(Hold::NotHeard),
+            None | Some(0) if self.learner.is_unread(pod, self.now) => {
+                return Verdict::Stays(Hold::JustStarted);
+            }
             None | Some(0) => return Verdict::Idle,
             Some(_) => {}
         }

@@ -11,7 +11,7 @@ use crate::time::Time;
 /// Slots that have been unknown for this long count as taken, those of a queue and those of one
 /// pod. A worker sends its first heartbeat, and a restarted server has all heartbeats again, within
 /// a minute.
-const UNKNOWN_TOO_LONG: Duration = Duration::from_mins(2);
+pub(crate) const UNKNOWN_TOO_LONG: Duration = Duration::from_mins(2);
 
 /// Slots count as taken while at most one in this many is free: between two short tasks, a slot is
 /// free for a moment.
@@ -228,7 +228,7 @@ pub(crate) fn is_blind(pod: &PodSlots) -> bool {
     !pod.fresh
         && match pod.phase {
             PodPhase::Ready | PodPhase::Unready => true,
-            PodPhase::Starting => pod.listed,
+            PodPhase::Starting | PodPhase::Pending => pod.listed,
             PodPhase::Terminating => false,
         }
 }

@@ -25,7 +25,7 @@ impl Starts {
         for pod in pods {
             let since = self.since.get(&pod.pod).copied();
             // A worker is often listed before its pod is ready.
-            if pod.phase == PodPhase::Starting {
+            if pod.phase.is_starting() {
                 if let Some(since) = since.or_else(|| (!pod.listed).then_some(now)) {
                     starting.insert(pod.pod.clone(), since);
                 }

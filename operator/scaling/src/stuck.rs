@@ -161,7 +161,6 @@ impl Watch {
             });
             let free = ready
                 && facts.signal == Signal::Known
-                && facts.blind == 0
                 && !*facts.taken.get(task_type)
                 && !backlog.rate_limited;
             let growing = self.growing.get_mut(task_type);

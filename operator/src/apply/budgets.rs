@@ -5,11 +5,11 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use taskqueue_api::FleetKey;
 use taskqueue_api::well_known::MANAGER;
+use taskqueue_kubernetes::kube_error::Call;
 
 use super::ownership::ours;
 use super::writer::Writer;
 use crate::error::Error;
-use crate::kube_error::Call;
 use crate::owned::owned_by;
 
 const KIND: &str = "PodDisruptionBudget";

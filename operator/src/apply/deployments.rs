@@ -5,13 +5,13 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use taskqueue_api::FleetKey;
 use taskqueue_api::well_known::{MANAGER, RECURRING_LOAD_ANNOTATION};
+use taskqueue_kubernetes::kube_error::Call;
 
 use super::ownership::ours;
 use super::writer::{TRIES, Writer, stale};
 use crate::applied::{QueueApplied, Scaled, Written};
 use crate::drift;
 use crate::error::Error;
-use crate::kube_error::Call;
 use crate::owned::{CREATING, REPLICAS_MANAGER, is_being_created, spec_replicas};
 use crate::plan::{ApplyPrecondition, BudgetStep, Prune, QueuePlan, Remember, Step};
 

@@ -8,11 +8,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::{Map, Value, json};
 use taskqueue_api::{FleetKey, well_known};
+use taskqueue_kubernetes::kube_error::Call;
 
 use super::writer::{SIDE_BY_SIDE, TRIES, Writer, stale};
 use crate::applied::{QueueApplied, Scaled};
 use crate::error::Error;
-use crate::kube_error::Call;
 use crate::owned::{DELETION_COST, REPLICAS_MANAGER, spec_replicas};
 use crate::plan::{DeletionCost, Protection, QueuePlan, Scale};
 

@@ -8,10 +8,10 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use taskqueue_api::FleetKey;
+use taskqueue_kubernetes::kube_error::Call;
 use tokio_util::task::TaskTracker;
 
 use crate::error::{Class, Error};
-use crate::kube_error::Call;
 use crate::leading::Leading;
 use crate::metrics::Metrics;
 

@@ -6,16 +6,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Resource;
-use kube::core::DeserializeGuard;
 use serde::de::DeserializeOwned;
-use taskqueue_api::{ClusterTemporalConnection, TaskQueueWorker, TemporalConnection};
-
-/// A watched fleet. A malformed one is a value, so that it cannot stop the watch.
-pub type GuardedFleet = DeserializeGuard<TaskQueueWorker>;
-/// A watched connection, or why it is malformed.
-pub type GuardedConnection = DeserializeGuard<TemporalConnection>;
-/// A watched connection of the cluster, or why it is malformed.
-pub type GuardedClusterConnection = DeserializeGuard<ClusterTemporalConnection>;
+use taskqueue_api::{GuardedClusterConnection, GuardedConnection, GuardedFleet};
 
 /// A kind of which the caches hold objects.
 pub(super) trait Watched:

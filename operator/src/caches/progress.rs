@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use taskqueue_kubernetes::kube_error::Refusal;
+
 use crate::caches::kinds::KINDS;
-use crate::kube_error::Refusal;
 
 /// Whether a scope can be watched.
 #[derive(Debug, Clone, PartialEq, Eq)]

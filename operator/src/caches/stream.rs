@@ -7,12 +7,12 @@ use futures::{Stream, StreamExt};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::watcher::{self, Event};
+use taskqueue_kubernetes::kube_error::{describe_watch, is_refusal, refusal};
 use tokio::sync::watch as signal;
 use tracing::{debug, warn};
 
 use crate::caches::kinds::Watched;
 use crate::caches::progress::Progress;
-use crate::kube_error::{describe_watch, is_refusal, refusal};
 use crate::metrics::Metrics;
 
 /// A stream of touched objects that keeps their cache filled while it is polled. Failures do not

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::json;
+use taskqueue_kubernetes::kube_error::Call;
+use taskqueue_scaling::{Reading, SlotSource, Slots};
+use taskqueue_testkit::test_fleet;
 
 use super::*;
 use crate::applied::{Scaled, Written};
-use crate::kube_error::Call;
 use crate::planner;
 use crate::testing::{self, NOW, backlog, existing, observed, unseen};
 
@@ -140,4 +142,35 @@ fn a_queue_that_was_held_back_shrinks_only_after_the_scale_down_window() {
     }
     assert_eq!(pass(200, false), Some((3, Reason::ScaleDownStabilized)));
     assert_eq!(pass(255, false), Some((0, Reason::NoDemand)));
+}
+
+#[test]
+fn a_queue_without_pods_assumes_what_queues_with_the_same_pods_have_shown() {
+    let other = json!({"spec": {"containers": [{"name": "worker", "args": ["--fast"]}]}});
+    let fleet = testing::fleet(&json!([
+        {"name": "a", "replicas": {"max": 9}},
+        {"name": "like-a", "replicas": {"max": 9}},
+        {"name": "other", "replicas": {"max": 9}, "template": other},
+    ]));
+    let mut state = FleetState::default();
+    let mut a = unseen();
+    a.existing = Some(Arc::new(existing(&fleet, 1, "9")));
+    a.reading.backlog = backlog(0, NOW);
+    a.slots = Reading::Known {
+        value: Slots {
+            pods: vec![test_fleet::pod("p", 3, NOW)],
+            source: SlotSource::Heartbeats,
+        },
+        taken_at: NOW,
+    };
+    let mut observed = observed(&fleet, a);
+    for queue in ["like-a", "other"] {
+        observed.queues.insert(queue.to_owned(), unseen());
+    }
+    readings(&fleet, &observed, &mut state, NOW);
+    let slots = fleet.queues.iter().map(|queue| {
+        let history = &state.queues[&QueueKey::unversioned(&queue.name)].history;
+        history.slots_per_replica(TaskType::Activity, &queue.policy)
+    });
+    assert_eq!(slots.collect::<Vec<_>>(), [10, 10, 100]);
 }

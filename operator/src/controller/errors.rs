@@ -7,10 +7,10 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use kube::core::ObjectMeta;
 use kube::runtime::controller::Action;
+use taskqueue_api::GuardedFleet;
 
 use super::context::{Context, Shared};
 use crate::applied::Applied;
-use crate::caches::GuardedFleet;
 use crate::error::{Class, Error};
 use crate::report::Subject;
 

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskqueue_api::{Fleet, validate};
+use taskqueue_api::{Fleet, GuardedFleet, validate};
 
-use crate::caches::GuardedFleet;
 use crate::clock::Moment;
 use crate::fleet_state::{Accepted, FleetState};
 

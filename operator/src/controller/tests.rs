@@ -11,6 +11,7 @@ use kube::core::ObjectMeta;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use taskqueue_api::TaskQueueWorkerStatus;
+use taskqueue_kubernetes::kube_error::Call;
 use taskqueue_scaling::TaskType;
 use taskqueue_temporal::{
     CallError, CallErrorKind, Described, Heartbeat, Method, NoObserver, OwnerKey, QueueStats,
@@ -27,7 +28,6 @@ use crate::clock::Clock;
 use crate::error::Class;
 use crate::fleet_state::{FleetState, QueueKey};
 use crate::fleets::Fleets;
-use crate::kube_error::Call;
 use crate::leading::Leading;
 use crate::metrics::Metrics;
 use crate::observe::secrets::Secrets;

@@ -4,9 +4,9 @@
 //! a wrong template is refused with 400, 422 or 500, depending on which part of the server notices.
 
 use kube::core::Status;
+use taskqueue_kubernetes::kube_error::Call;
 
 use super::reason::ErrorReason;
-use crate::kube_error::Call;
 
 /// Why the API server did not carry out a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

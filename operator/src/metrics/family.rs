@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-use super::table::{Kind, Spec};
+use taskqueue_exposition::{Kind, Spec};
 
 /// The labels that all series of a subject have in common, in the order of the table. Rendered
 /// once for all of them.

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use taskqueue_exposition::table;
 use taskqueue_scaling::{PerType, ServiceTime, TaskType, Time, TypeBacklog, UnknownReason};
 use taskqueue_temporal::{OwnerKey, ServerNamespace};
 
 use super::family::{Family, Subject, number};
-use super::table;
 
 /// The numbers of one fleet.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
-
-use super::table;
-use crate::client::{Observer, Operation};
+use taskqueue_exposition::table;
+use taskqueue_kubernetes::client::{Observer, Operation};
 
 /// Buckets for the duration of a call, in seconds: an object from the API server's cache takes a
 /// few milliseconds, a write through admission webhooks up to 10 s each.

@@ -6,9 +6,10 @@
 
 use std::fs;
 
+use taskqueue_exposition::Spec;
+use taskqueue_exposition::table::process as table;
+
 use super::family::{Family, Subject, number};
-use super::table::Spec;
-use super::table::process as table;
 
 /// The kernel counts processor time in hundredths of a second, on every architecture that the
 /// operator is built for (`USER_HZ`).

@@ -7,12 +7,11 @@ use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use taskqueue_exposition::{Spec, table};
 use taskqueue_temporal::{BudgetReading, Method, Observer, ServerNamespace, Source};
-
 use tracing::debug;
 
 use super::family::number;
-use super::table;
 
 /// Buckets for the duration of a call, in seconds: an answer from the server's cache takes a
 /// millisecond, an uncached one ten.
@@ -105,7 +104,7 @@ pub fn register_budgets(
     registry: &Registry,
     read: impl Fn() -> Vec<BudgetReading> + Send + Sync + 'static,
 ) -> prometheus::Result<()> {
-    let gauge = |spec: table::Spec| GaugeVec::new(Opts::new(spec.name, spec.help), spec.labels);
+    let gauge = |spec: Spec| GaugeVec::new(Opts::new(spec.name, spec.help), spec.labels);
     registry.register(Box::new(Budgets {
         read,
         limit: gauge(table::BUDGET_LIMIT)?,

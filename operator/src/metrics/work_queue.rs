@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use prometheus::{Histogram, HistogramOpts, IntGauge, Opts, Registry};
+use taskqueue_exposition::table;
 use taskqueue_scaling::Time;
 use taskqueue_temporal::OwnerKey;
 
 use super::family::{Family, Subject, number};
-use super::table;
 
 /// Buckets for the wait, in seconds: a controller with room begins within a millisecond. A fleet is
 /// read every 5 s or less often, so that waits of seconds mean decisions on old numbers.
@@ -124,7 +124,7 @@ impl Drop for Running {
 #[cfg(test)]
 mod tests {
     use prometheus::TextEncoder;
-    use taskqueue_exposition::Sample;
+    use taskqueue_exposition::{Sample, Spec};
 
     use super::*;
 
@@ -141,7 +141,7 @@ mod tests {
             .encode_to_string(&registry.gather())
             .unwrap();
         queue.write(Time::from_secs(now), &mut text);
-        let of = |spec: table::Spec, part: &str| {
+        let of = |spec: Spec, part: &str| {
             let mut samples = text.lines().filter_map(Sample::parse);
             let name = format!("{}{part}", spec.name);
             samples.find(|sample| sample.name == name).unwrap().value

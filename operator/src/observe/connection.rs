@@ -11,19 +11,19 @@ use std::sync::Arc;
 
 use kube::runtime::reflector::ObjectRef;
 use taskqueue_api::{
-    Connection, ConnectionKind, ConnectionReference, ConnectionSource, Fleet, Reason,
+    Connection, ConnectionKind, ConnectionReference, ConnectionSource, Fleet,
+    GuardedClusterConnection, Reason,
 };
+use taskqueue_kubernetes::kube_error::Refusal;
 use taskqueue_scaling::Time;
 use taskqueue_temporal::{
     ClientCertificate, ConnectionFields, Proxy, ProxyCredentials, ResolvedConnection,
     Secret as Hidden, SecretPart, Tls,
 };
 
-use crate::caches::{Caches, FoundClusterConnection, GuardedClusterConnection};
-use crate::kube_error::Refusal;
+use crate::caches::{Caches, FoundClusterConnection};
 use crate::not_ready::NotReady;
 use crate::observe::secrets::{self, Secrets};
-
 use object::{ConnectionObject, invalid};
 use parts::{Namespaces, Place};
 

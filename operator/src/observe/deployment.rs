@@ -23,7 +23,8 @@ pub fn replicas(
         u32::try_from(number).unwrap_or(u32::MAX)
     };
     let ready = count(PodPhase::Ready);
-    let starting = count(PodPhase::Starting).saturating_add(count(PodPhase::Unready));
+    let not_ready = [PodPhase::Pending, PodPhase::Starting, PodPhase::Unready].map(count);
+    let starting = not_ready.into_iter().fold(0, u32::saturating_add);
     let to_be_made = requested.saturating_sub(ready.saturating_add(starting));
     let status = deployment.and_then(|deployment| deployment.status.as_ref());
     let outdated = status.is_some_and(outdated);

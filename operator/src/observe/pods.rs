@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::{ContainerStateRunning, Pod, PodCondition};
 use taskqueue_api::well_known;
 use taskqueue_scaling::PodPhase;
 use taskqueue_temporal::LivePod;
@@ -172,29 +172,35 @@ fn phase(pod: &Pod, worker: &str) -> Option<PodPhase> {
         return (!ended).then_some(PodPhase::Terminating);
     }
     let ready = condition(pod, "Ready");
-    Some(if ready.is_some_and(|ready| ready.status == "True") {
-        PodPhase::Ready
-    } else if ready.is_some_and(|ready| was_ready(pod, worker, ready)) {
+    if ready.is_some_and(|ready| ready.status == "True") {
+        return Some(PodPhase::Ready);
+    }
+    let Some(running) = running(pod, worker) else {
+        return Some(PodPhase::Pending);
+    };
+    Some(if ready.is_some_and(|ready| was_ready(running, ready)) {
         PodPhase::Unready
     } else {
         PodPhase::Starting
     })
 }
 
+/// The worker's container, if it runs.
+fn running<'a>(pod: &'a Pod, worker: &str) -> Option<&'a ContainerStateRunning> {
+    let status = pod.status.as_ref()?;
+    let mut containers = status.container_statuses.iter().flatten();
+    let worker = containers.find(|container| container.name == worker)?;
+    worker.state.as_ref()?.running.as_ref()
+}
+
 /// Whether an unready pod has been ready since its worker was started. The kubelet reports a pod as
 /// not ready before it starts any container, and keeps the time of that until the pod has been
 /// ready. A later time therefore marks the end of a readiness. A worker that was started after that
 /// time is new.
-fn was_ready(pod: &Pod, worker: &str, ready: &PodCondition) -> bool {
-    let mut containers = pod
-        .status
-        .iter()
-        .filter_map(|status| status.container_statuses.as_ref())
-        .flatten();
-    let worker = containers.find(|container| container.name == worker);
-    let running = worker.and_then(|worker| worker.state.as_ref()?.running.as_ref());
-    let started = running.and_then(|running| running.started_at.as_ref());
-    started
+fn was_ready(running: &ContainerStateRunning, ready: &PodCondition) -> bool {
+    running
+        .started_at
+        .as_ref()
         .zip(ready.last_transition_time.as_ref())
         .is_some_and(|(started, changed)| changed.0 > started.0)
 }

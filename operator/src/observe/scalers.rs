@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::Resource as _;
 use kube::runtime::reflector::ObjectRef;
-use taskqueue_api::{Fleet, Queue, ScaleTarget, well_known};
+use taskqueue_api::{Fleet, GuardedFleet, Queue, ScaleTarget, well_known};
 
-use crate::caches::{Caches, GuardedFleet};
+use crate::caches::Caches;
 
 /// What else scales the workload of a queue, by kind and name. Of two fleets that name the same
 /// workload, the newer one gives way; `created` is when the object of this fleet was created.

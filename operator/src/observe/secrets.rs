@@ -18,10 +18,10 @@ use kube::{Client, Resource};
 use serde::Deserialize;
 use taskqueue_api::Reason;
 use taskqueue_api::fleet::ObjectKind;
+use taskqueue_kubernetes::kube_error;
 use taskqueue_scaling::Time;
 use tracing::warn;
 
-use crate::kube_error;
 use crate::not_ready::NotReady;
 use crate::observe::shared_reads::SharedReads;
 

@@ -17,11 +17,11 @@ use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use parking_lot::Mutex;
 use taskqueue_api::{Fleet, Reason, ScaleTarget, well_known};
+use taskqueue_kubernetes::kube_error::{self, Call};
 use taskqueue_scaling::Time;
 
 use crate::caches::prune_pod;
 use crate::error::Error;
-use crate::kube_error::{self, Call};
 use crate::not_ready::NotReady;
 use crate::observe::shared_reads::SharedReads;
 

@@ -22,12 +22,12 @@ use taskqueue_api::{
     ClusterTemporalConnection, ConditionType, ConnectionKind, ConnectionReference,
     ConnectionSource, Reason, TemporalConnection, TemporalConnectionStatus,
 };
+use taskqueue_kubernetes::kube_error;
 use taskqueue_scaling::Time;
 use tracing::{debug, warn};
 
 use crate::caches::Caches;
 use crate::clock::Moment;
-use crate::kube_error;
 use crate::metrics::Metrics;
 use crate::not_ready::NotReady;
 use crate::observe::connection::object::ConnectionObject;

@@ -3,10 +3,10 @@
 use kube::runtime::controller::{Action, Error as ControllerError};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
+use taskqueue_api::GuardedFleet;
 use tracing::{debug, error, info, warn};
 
 use crate::applied::Applied;
-use crate::caches::GuardedFleet;
 use crate::error::{Class, Error};
 use crate::plan::Plan;
 

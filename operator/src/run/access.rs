@@ -8,13 +8,13 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
-use taskqueue_api::well_known;
+use taskqueue_api::{GuardedConnection, GuardedFleet, well_known};
+use taskqueue_kubernetes::kube_error;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::caches::{GuardedConnection, GuardedFleet, Scope, WatchAccess};
+use crate::caches::{Scope, WatchAccess};
 use crate::controller::Context;
-use crate::kube_error;
 
 /// How often to check again whether a scope can be watched.
 const RETRY: Duration = Duration::from_secs(2);

@@ -10,14 +10,13 @@ use kube::api::DynamicObject;
 use kube::runtime::controller::{self, Config, Controller};
 use kube::runtime::reflector::{Lookup, ObjectRef};
 use kube::{Client, Resource as _};
+use taskqueue_api::{GuardedClusterConnection, GuardedConnection, GuardedFleet};
 use taskqueue_temporal::OwnerKey;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::access;
-use crate::caches::{
-    self, Caches, Gone, GuardedClusterConnection, GuardedConnection, GuardedFleet, Scope, Watches,
-};
+use crate::caches::{self, Caches, Gone, Scope, Watches};
 use crate::controller::{Context, Shared, error_policy, reconcile};
 use crate::observe::connection::object::ConnectionObject;
 use crate::report::{Subject, log};

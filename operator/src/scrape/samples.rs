@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use taskqueue_scaling::{
-    PerType, PodPhase, PodSlots, Reading, SlotSource, Slots, Time, TypeSlots, UnknownReason,
+    PerType, PodSlots, Reading, SlotSource, Slots, Time, TypeSlots, UnknownReason,
 };
 use taskqueue_temporal::LivePod;
 
@@ -91,7 +91,7 @@ impl Samples {
                 .get(&pod.name)
                 .is_some_and(|seen| seen.last.is_some())
         };
-        let past_their_start = pods.iter().any(|pod| pod.phase != PodPhase::Starting);
+        let past_their_start = pods.iter().any(|pod| !pod.phase.is_starting());
         if past_their_start && !pods.iter().any(|pod| read(&pod)) {
             return self.unknown(pods);
         }
@@ -180,6 +180,8 @@ impl PodSamples {
 
 #[cfg(test)]
 mod tests {
+    use taskqueue_scaling::PodPhase;
+
     use super::*;
 
     const EVERY: Duration = Duration::from_secs(5);

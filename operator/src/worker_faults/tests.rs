@@ -305,17 +305,3 @@ fn a_go_worker_with_the_defaults_of_its_sdk_is_told_what_to_set() {
         );
     }
 }
-
-#[test]
-fn every_fault_has_a_description_and_a_remedy_that_fits_into_an_event() {
-    for reason in Reason::OWN {
-        let known = ALL.contains(reason);
-        assert_eq!(describe(*reason).is_some(), known, "{reason}");
-        assert_eq!(remedy(*reason).is_some(), known, "{reason}");
-    }
-    for reason in ALL {
-        let remedy = remedy(reason).unwrap();
-        // A note has 1000 bytes, and the evidence names a pod and perhaps a task queue.
-        assert!(remedy.len() < 450, "{reason}: {}", remedy.len());
-    }
-}

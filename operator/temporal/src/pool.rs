@@ -362,7 +362,8 @@ impl Readers {
             if let Err(panic) = AssertUnwindSafe(running).catch_unwind().await {
                 tracing::error!(
                     %server_namespace,
-                    "reading this Temporal namespace panicked: {}; it starts anew; please report it",
+                    "reading this Temporal namespace panicked: {}; it starts anew; please report \
+                     it",
                     panic_text(&*panic)
                 );
                 let pause = tokio::time::sleep(PAUSE_AFTER_PANIC);

@@ -60,7 +60,7 @@ pub fn slots(
     let heard_of = |report: &WorkerReport| {
         report.task_queue == task_queue && pods.iter().any(|pod| pod.name == report.host_name)
     };
-    let past_their_start = pods.iter().any(|pod| pod.phase != PodPhase::Starting);
+    let past_their_start = pods.iter().any(|pod| !pod.phase.is_starting());
     if past_their_start && !reports.iter().any(heard_of) {
         return Reading::Unknown {
             reason: UnknownReason::NoHeartbeats,

@@ -2,14 +2,16 @@
 //!
 //! | module | purpose | feature |
 //! | --- | --- | --- |
+//! | `api_server` | a scripted Kubernetes API server | `kubernetes` |
 //! | `exposure` | finds parts of a secret in a text | |
 //! | `malformed` | resources that the API server must refuse | |
+//! | `resource` | a `TaskQueueWorker` with any queues | `kubernetes` |
 //! | `scripted` | a scripted Temporal | `scripted` |
-//! | `fleet` | one queue and its fleet, under a clock that the test moves | `fleet` |
+//! | `test_fleet` | one queue and its fleet, under a clock that the test moves | `test-fleet` |
 //!
-//! `scripted` and `fleet` use types of taskqueue-temporal and taskqueue-scaling. So these two
-//! crates can use them only in integration tests and benches: a unit test would see the types of
-//! its own crate twice.
+//! `resource`, `scripted` and `test_fleet` use types of taskqueue-api, taskqueue-temporal and
+//! taskqueue-scaling. So these crates can use them only in integration tests and benches: a unit
+//! test would see the types of its own crate twice.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,8 +21,12 @@
     reason = "the helpers of tests may panic as the tests do"
 )]
 
+#[cfg(feature = "kubernetes")]
+pub mod api_server;
 pub mod exposure;
 pub mod malformed;
+#[cfg(feature = "kubernetes")]
+pub mod resource;
 #[cfg(feature = "scripted")]
 pub mod scripted;
 #[cfg(feature = "test-fleet")]

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails with what it was about to do"
 )]
 
+mod clusters;
 mod compatibility;
 mod dashboards;
 mod gitops;
@@ -15,6 +16,7 @@ mod monitoring;
 mod objects;
 mod package;
 mod pods;
+mod releases;
 mod rights;
 mod schema;
 mod values;

@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
-use taskqueue_operator::metrics::table::{ALL, Kind};
+use serde_json::{Value, json};
+use taskqueue_exposition::Kind;
+use taskqueue_exposition::table::ALL;
 
 use crate::helm::{chart, chart_file, program, read, write_tmp};
 use crate::objects::{text, yaml};
@@ -35,7 +36,7 @@ fn rules_test() -> std::path::PathBuf {
 }
 
 /// Every rule of `files/rules.yaml`.
-fn rules() -> Vec<Value> {
+pub(crate) fn rules() -> Vec<Value> {
     yaml(&chart_file("files/rules.yaml"))["groups"]
         .as_array()
         .expect("rules.yaml has groups")
@@ -70,7 +71,7 @@ fn queries_of(dashboard: &Value) -> Vec<(String, String)> {
 }
 
 /// The dashboard of one fleet, and that of all fleets.
-fn dashboards() -> [Value; 2] {
+pub(crate) fn dashboards() -> [Value; 2] {
     ["files/dashboard.json", "files/dashboard-fleets.json"]
         .map(|path| serde_json::from_str(&chart_file(path)).expect(path))
 }
@@ -149,6 +150,67 @@ fn every_query_of_the_dashboards_can_be_parsed() {
     );
 }
 
+/// Series of an operator with one fleet while nothing waits, runs or changes: `promtool`'s input.
+fn quiet() -> Vec<Value> {
+    // A wait target, free slots, and metrics that say something by their labels alone.
+    let ones = [
+        "taskqueue_operator_build_info",
+        "taskqueue_operator_fleet_condition",
+        "taskqueue_operator_queue_wait_target_seconds",
+        "taskqueue_operator_slots_available",
+    ];
+    let plain = ALL.iter().filter(|spec| spec.kind != Kind::Histogram);
+    plain
+        .map(|spec| {
+            let labels = spec.labels.iter().map(|label| format!("{label}=\"x\""));
+            let labels: Vec<String> = labels.collect();
+            let value = u8::from(ones.contains(&spec.name));
+            json!({
+                "series": format!("{}{{{}}}", spec.name, labels.join(",")),
+                "values": format!("{value}x20"),
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn no_table_lists_a_row_of_zero_and_no_bar_is_empty() {
+    let mut tests = Vec::new();
+    for panel in dashboards()
+        .iter()
+        .flat_map(|one| one["panels"].as_array().cloned().unwrap_or_default())
+    {
+        let bars = text(&panel, "/fieldConfig/defaults/custom/drawStyle") == "bars";
+        if text(&panel, "/type") != "table" && !bars {
+            continue;
+        }
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let variables = [
+                ("$__interval", "1m"),
+                ("$__range", "5m"),
+                ("$cluster", ".*"),
+                ("$namespace", ".*"),
+                ("$fleet", ".*"),
+                ("$queue", ".*"),
+            ];
+            let query = text(target, "/expr").to_owned();
+            let query = variables
+                .iter()
+                .fold(query, |query, (name, value)| query.replace(name, value));
+            tests.push(json!({"expr": format!("({query}) == 0"), "eval_time": "10m"}));
+        }
+    }
+    assert!(!tests.is_empty(), "the dashboards have tables");
+    let test = json!({
+        "evaluation_interval": "1m",
+        "tests": [{"interval": "1m", "input_series": quiet(), "promql_expr_test": tests}],
+    });
+    promtool(
+        &["test", "rules"],
+        &write_tmp("dashboard-zeros.yaml", &test.to_string()),
+    );
+}
+
 #[test]
 fn the_dashboards_can_be_imported() {
     let dashboards = dashboards();
@@ -188,7 +250,7 @@ fn can_be_imported(dashboard: &Value) {
 }
 
 /// Every use of the operator's metrics in an expression: the name and the labels that select it.
-fn uses(expression: &str) -> Vec<(String, Vec<String>)> {
+pub(crate) fn uses(expression: &str) -> Vec<(String, Vec<String>)> {
     PREFIXES
         .iter()
         .flat_map(|prefix| expression.match_indices(prefix))

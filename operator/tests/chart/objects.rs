@@ -159,6 +159,8 @@ struct ServiceMonitor {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ServiceMonitorSpec {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    job_label: Option<String>,
     selector: k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector,
     namespace_selector: NamespaceSelector,
     endpoints: Vec<Endpoint>,
@@ -177,6 +179,8 @@ struct PodMonitor {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PodMonitorSpec {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    job_label: Option<String>,
     selector: k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector,
     namespace_selector: NamespaceSelector,
     pod_metrics_endpoints: Vec<Endpoint>,

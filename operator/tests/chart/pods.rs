@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::Args as _;
 use serde_json::{Value, json};
-use taskqueue_operator::commands::top;
+use taskqueue_cli::top;
 use taskqueue_operator::settings::Settings;
 
 use crate::helm::{chart, rendered, template, value_sets};

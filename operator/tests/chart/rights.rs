@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use taskqueue_operator::client::Operation;
+use taskqueue_kubernetes::client::Operation;
 
 use crate::helm::{IMAGE, chart, helm, rendered, value_sets};
 use crate::objects::{objects, text, title};

@@ -59,6 +59,7 @@ fn a_misspelt_or_malformed_value_is_refused_by_name() {
             "at '/hostNetwork': got string, want boolean",
         ),
         ("ports.metrics=80", "at '/ports/metrics'"),
+        ("namespaceOverride=Fleets", "at '/namespaceOverride'"),
         ("dnsPolicy=Cluster", "at '/dnsPolicy': value must be one of"),
         (
             "extraVolumeMounts[0].name=a,extraVolumeMounts[0].path=/a",

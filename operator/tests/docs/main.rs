@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::links::Repository;
 use crate::operations::{
     alerts, check_flags, conditions, errors, explain_flags, flags, metrics, reasons, rights,
-    runbooks, scaling_reasons, top_flags,
+    runbooks, scaling_reasons, top_flags, version_flags,
 };
 use crate::scaling::{
     SNAPSHOTS, TRACES, call_budget, defaults, quiet_budget, simulate_flags, simulation_contest,
@@ -101,6 +101,7 @@ fn blocks() -> Vec<(String, String, String)> {
         (COMMAND_LINE, "top-flags", top_flags()),
         (COMMAND_LINE, "explain-flags", explain_flags()),
         (COMMAND_LINE, "check-flags", check_flags()),
+        (COMMAND_LINE, "version-flags", version_flags()),
         (COMMAND_LINE, "simulate-flags", simulate_flags()),
         (
             "docs/reference/taskqueueworker.md",

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use clap::{Arg, Args, Command};
 use serde_json::Value;
 use taskqueue_api::{ConditionType, Reason};
-use taskqueue_operator::commands::{check, explain, top};
+use taskqueue_cli::{check, explain, top, version};
+use taskqueue_exposition::{Kind, Spec, table};
 use taskqueue_operator::error::{Class, ErrorReason};
-use taskqueue_operator::metrics::table::{self, Kind, Spec};
 use taskqueue_operator::settings::Settings;
 use taskqueue_scaling as scaling;
 
@@ -156,6 +156,11 @@ pub(crate) fn explain_flags() -> String {
 /// The arguments and flags of `check`.
 pub(crate) fn check_flags() -> String {
     flags_of::<check::Arguments>()
+}
+
+/// The flags of `version`.
+pub(crate) fn version_flags() -> String {
+    flags_of::<version::Arguments>()
 }
 
 /// The flags of a subcommand.

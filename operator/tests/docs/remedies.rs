@@ -1,7 +1,7 @@
 //! The options that remedies name, against the workers of this repository, whose sources the SDKs
 //! accept.
 
-use taskqueue_operator::worker_faults::{ALL, remedy};
+use taskqueue_api::worker_fault::{ALL, remedy};
 
 use crate::read;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use taskqueue_operator::commands::simulate;
+use taskqueue_cli::simulate;
 use taskqueue_scaling::{
     Backlog, History, Observation, PerType, PodPhase, PodSlots, Policy, Reading, Replicas, Slots,
     Time, TypeBacklog, TypeSlots, decide,
@@ -12,7 +12,7 @@ use taskqueue_temporal::ReadersConfig;
 use crate::operations::flags_of;
 use crate::{code, read, rows};
 
-/// The flags of `taskqueue-operator simulate`.
+/// The flags of `simulate`.
 pub(crate) fn simulate_flags() -> String {
     flags_of::<simulate::Arguments>()
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use taskqueue_api::Reason;
-use taskqueue_operator::metrics::table::{self, Kind, Spec};
+use taskqueue_exposition::{Kind, Spec, table};
 use taskqueue_scaling::{self as core, Stuck, UnknownReason};
 
 use crate::links::Repository;

@@ -45,12 +45,34 @@ impl Architecture {
         }
     }
 
-    /// The C compiler that `.cargo/config.toml` names for the target.
-    pub fn compiler(self) -> &'static str {
+    /// The C compiler and linker for it on a machine of `host`, as Debian names them.
+    pub fn compiler(self, host: Self) -> &'static str {
         match self {
-            Self::Amd64 => "gcc",
+            _ if self == host => "gcc",
+            Self::Amd64 => "x86_64-linux-gnu-gcc",
             Self::Arm64 => "aarch64-linux-gnu-gcc",
         }
+    }
+
+    /// The packages of Debian that have [`Self::compiler`] and what it needs.
+    pub fn compiler_packages(self, host: Self) -> &'static str {
+        match self {
+            _ if self == host => "gcc and libc6-dev",
+            Self::Amd64 => "gcc-x86-64-linux-gnu and libc6-dev-amd64-cross",
+            Self::Arm64 => "gcc-aarch64-linux-gnu and libc6-dev-arm64-cross",
+        }
+    }
+
+    /// The variables by which cargo finds [`Self::compiler`]; none on amd64, whose names
+    /// `.cargo/config.toml` has.
+    pub fn compiler_variables(self, host: Self) -> Vec<(String, &'static str)> {
+        if host == Self::Amd64 {
+            return Vec::new();
+        }
+        let target = self.target().replace('-', "_");
+        let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase());
+        let compiler = self.compiler(host);
+        vec![(format!("CC_{target}"), compiler), (linker, compiler)]
     }
 
     /// How programs of this architecture are started here: the words before the program. `None` if
@@ -64,5 +86,59 @@ impl Architecture {
             Self::Arm64 => "qemu-aarch64-static",
         };
         which::find(emulator).map(|found| vec![found])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn either_machine_compiles_for_both_architectures() {
+        use Architecture::{Amd64, Arm64};
+        for (architecture, host, compiler) in [
+            (Amd64, Amd64, "gcc"),
+            (Amd64, Arm64, "x86_64-linux-gnu-gcc"),
+            (Arm64, Amd64, "aarch64-linux-gnu-gcc"),
+            (Arm64, Arm64, "gcc"),
+        ] {
+            assert_eq!(architecture.compiler(host), compiler);
+        }
+        let variables = |target: &str, shouted: &str, compiler| {
+            vec![
+                (format!("CC_{target}_unknown_linux_musl"), compiler),
+                (
+                    format!("CARGO_TARGET_{shouted}_UNKNOWN_LINUX_MUSL_LINKER"),
+                    compiler,
+                ),
+            ]
+        };
+        assert_eq!(
+            [Amd64, Arm64].map(|target| target.compiler_variables(Arm64)),
+            [
+                variables("x86_64", "X86_64", "x86_64-linux-gnu-gcc"),
+                variables("aarch64", "AARCH64", "gcc"),
+            ]
+        );
+        assert!(Arm64.compiler_variables(Amd64).is_empty());
+    }
+
+    #[test]
+    fn the_dockerfile_builds_on_either_machine_for_both_architectures() {
+        let file = crate::checkout::checkout().unwrap().join("Dockerfile");
+        let text = std::fs::read_to_string(file).unwrap();
+        // The target of .cargo/config.toml is that of one machine.
+        assert!(text.contains("RUN export CARGO_BUILD_TARGET=\"$(uname -m)-unknown-linux-musl\""));
+        let [amd64, arm64] = Architecture::ALL;
+        for (host, other) in [(amd64, arm64), (arm64, amd64)] {
+            let machine = host.target().split('-').next().unwrap();
+            let packages = other.compiler_packages(host).replace(" and ", " ");
+            let case = format!(
+                "      \"{machine} {}\") \\\n        gcc={}; packages=\"{packages}\" ;;",
+                other.name(),
+                other.compiler(host)
+            );
+            assert!(text.contains(&case), "{case}");
+        }
     }
 }

@@ -5,38 +5,32 @@
 use std::{ffi::OsStr, path::Path, process::Command};
 
 use sandbox_machine::{
-    Architecture, Error, Image, Paths, Progress, Result, cargo, checkout, executables, files,
+    Architecture, Error, Paths, Progress, Result, cargo, checkout, executables, files,
     find_program, lay_out, run,
 };
 
 use crate::{
     folder::{Built, NOTICES},
+    program::Program,
     tools,
 };
 
-/// The folder of the package that has an image's binary, in the checkout.
-fn package(image: Image) -> &'static str {
-    match image {
-        Image::TaskqueueOperator => "operator",
-        Image::OrderWorker => "worker",
-    }
-}
-
-/// Compiles the binaries of all images for one architecture with the release profile. Makes
-/// `output/ARCHITECTURE/BINARY`, the root of each image, and beside it `BINARY.cdx.json`.
+/// Compiles the programs of a release for one architecture with the release profile. Makes
+/// `output/ARCHITECTURE/BINARY`, which is the root of an image if the program has one, and beside
+/// it `BINARY.cdx.json`.
 pub fn compile(
     paths: &Paths,
     architecture: Architecture,
     output: &Path,
     progress: Progress,
 ) -> Result<()> {
-    if find_program(architecture.compiler()).is_none() {
+    let compiler = architecture.compiler(Architecture::HOST);
+    if find_program(compiler).is_none() {
         return Err(Error::Machine(format!(
-            "{} is not installed, and the C code of the dependencies is compiled with it for {}; \
-             on Debian, install gcc-aarch64-linux-gnu and libc6-dev-arm64-cross for arm64, gcc for \
-             amd64",
-            architecture.compiler(),
-            architecture.name()
+            "{compiler} is not installed, and the C code of the dependencies is compiled with it \
+             for {}; on Debian, install {}",
+            architecture.name(),
+            architecture.compiler_packages(Architecture::HOST)
         )));
     }
     let path = tools::path(paths, progress)?;
@@ -53,21 +47,22 @@ pub fn compile(
         .args(["auditable", "build", "--release", "--locked"])
         .args(["--workspace", "--target", architecture.target()])
         .env("PATH", &path)
+        .envs(architecture.compiler_variables(Architecture::HOST))
         .current_dir(&checkout);
-    let names = Image::ALL.map(Image::binary);
+    let names = Program::OF_CARGO.map(Program::binary);
     let binaries = executables(&mut command, &names)?;
     let built = Built::new(output, architecture);
-    for (image, binary) in Image::ALL.into_iter().zip(binaries) {
+    for (program, binary) in Program::OF_CARGO.into_iter().zip(binaries) {
         let folder = tempfile_in(output)?;
         let notices = folder.path().join(NOTICES);
-        collect_notices(&path, &checkout.join(package(image)), &checkout, &notices)?;
-        lay_out(&built.root(image), image.binary(), &binary, &[notices])?;
+        collect_notices(&path, &checkout.join(program.folder()), &checkout, &notices)?;
+        lay_out(&built.root(program), program.binary(), &binary, &[notices])?;
         let bill = run::output(
             Command::new("auditable2cdx")
                 .arg(&binary)
                 .env("PATH", &path),
         )?;
-        files::write_file(&built.bill_of_materials(image), bill.as_bytes())?;
+        files::write_file(&built.bill_of_materials(program), bill.as_bytes())?;
     }
     Ok(())
 }

@@ -1,14 +1,22 @@
 //! The chart as the package of a release, and the plain YAML of it. Starts helm.
 
-use std::{fs, path::Path, path::PathBuf, process::Command};
+use std::{ffi::OsString, fs, path::Path, path::PathBuf, process::Command};
 
 use sandbox_machine::{
-    Architecture, Attempt, Error, Image, OPERATOR_NAMESPACE, Paths, Programs, Result, checkout,
-    files, find_program, run,
+    Architecture, Attempt, Error, OPERATOR_NAMESPACE, Paths, Programs, Result, checkout, files,
+    find_program, run,
 };
 use serde_json::{Value, json};
 
-use crate::folder::{CHART, Record, VERSION, package};
+use crate::{
+    folder::{CHART, Record, VERSION, package},
+    program::Program,
+};
+
+/// The icon of the chart, in the repository.
+const ICON: &str = "docs/icon.svg";
+/// What [`replace`] calls the values of the chart.
+const VALUES: &str = "values.yaml of the chart";
 
 /// Helm: of the environment (`HELM`), built by the sandbox, or installed.
 pub(crate) fn helm(paths: &Paths) -> Result<PathBuf> {
@@ -59,7 +67,7 @@ fn edit(file: &Path, change: impl FnOnce(&str) -> Result<String>) -> Result<()> 
 
 /// `Chart.yaml` with where the chart is from and what it installs, for Artifact Hub.
 fn described(mut chart: Value, record: &Record) -> Result<Value> {
-    let operator = record.image(Image::TaskqueueOperator)?;
+    let operator = record.image(Program::OPERATOR)?;
     let platforms: Vec<String> = record
         .architectures
         .iter()
@@ -72,6 +80,7 @@ fn described(mut chart: Value, record: &Record) -> Result<Value> {
     }]);
     let links = json!([{"name": "source", "url": record.source}]);
     chart["home"] = json!(record.source);
+    chart["icon"] = json!(format!("{}/raw/v{VERSION}/{ICON}", record.source));
     chart["sources"] = json!([record.source]);
     chart["annotations"]["artifacthub.io/images"] = json!(yaml(&images)?);
     chart["annotations"]["artifacthub.io/links"] = json!(yaml(&links)?);
@@ -85,13 +94,15 @@ fn yaml(value: &Value) -> Result<String> {
 /// `values.yaml` with the registry and the digest of the image, and for nodes of every architecture
 /// if the image is.
 fn pinned(values: &str, record: &Record) -> Result<String> {
-    let digest = &record.image(Image::TaskqueueOperator)?.digest;
+    let digest = &record.image(Program::OPERATOR)?.digest;
     let values = replace(
+        VALUES,
         values,
         "  registry: \"\"\n",
         &format!("  registry: {}\n", record.registry),
     )?;
     let values = replace(
+        VALUES,
         &values,
         "  digest: \"\"\n",
         &format!("  digest: {digest}\n"),
@@ -100,32 +111,40 @@ fn pinned(values: &str, record: &Record) -> Result<String> {
     match record.architectures()?[..] {
         [Architecture::Amd64] => Ok(values),
         [one] => replace(
+            VALUES,
             &values,
             default,
             &format!("  kubernetes.io/arch: {}\n", one.name()),
         ),
-        _ => replace(&values, default, ""),
+        _ => replace(VALUES, &values, default, ""),
     }
 }
 
-/// Replaces a line that occurs once.
-fn replace(values: &str, line: &str, by: &str) -> Result<String> {
-    match values.split_once(line) {
+/// Replaces the part of a file that occurs once in it.
+pub(crate) fn replace(file: &str, text: &str, line: &str, by: &str) -> Result<String> {
+    match text.split_once(line) {
         Some((before, after)) if !after.contains(line) => Ok(format!("{before}{by}{after}")),
         _ => Err(Error::source(
-            "values.yaml of the chart",
+            file,
             format!("{line:?} does not occur exactly once"),
         )),
     }
 }
 
-/// The package rendered with its own values, and the namespace that it is installed into.
+/// The plain YAML of the package in this folder.
 pub(crate) fn render(helm: &Path, folder: &Path) -> Result<String> {
+    plain_yaml(helm, &folder.join(package()), &[])
+}
+
+/// What a package of the chart renders to with its own values, and the namespace that it is
+/// installed into. `arguments` are further ones of `helm template`.
+pub fn plain_yaml(helm: &Path, package: &Path, arguments: &[OsString]) -> Result<String> {
     let rendered = run::output(
         Command::new(helm)
             .args(["template", CHART])
-            .arg(folder.join(package()))
+            .arg(package)
             .args(["--namespace", OPERATOR_NAMESPACE, "--skip-tests"])
+            .args(arguments)
             // Never contacts a cluster, whatever the caller's environment points at.
             .env("KUBECONFIG", "/dev/null"),
     )?;
@@ -193,9 +212,10 @@ mod tests {
 
     #[test]
     fn a_line_that_is_missing_or_there_twice_is_an_error() {
-        assert_eq!(replace("a\nb\n", "a\n", "c\n").unwrap(), "c\nb\n");
+        assert_eq!(replace("file", "a\nb\n", "a\n", "c\n").unwrap(), "c\nb\n");
         for values in ["b\n", "a\na\n"] {
-            let error = replace(values, "a\n", "c\n").unwrap_err().to_string();
+            let error = replace("file", values, "a\n", "c\n").unwrap_err();
+            let error = error.to_string();
             assert!(error.contains("does not occur exactly once"), "{error}");
         }
     }
@@ -217,5 +237,8 @@ mod tests {
             }])
         );
         assert_eq!(described["home"], "https://example.com/repository");
+        let icon = format!("https://example.com/repository/raw/v{VERSION}/docs/icon.svg");
+        assert_eq!(described["icon"], icon);
+        assert!(checkout().unwrap().join(ICON).is_file());
     }
 }

@@ -5,19 +5,21 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
-use sandbox_machine::{Architecture, Attempt, Error, Image, Paths, Result, run};
+use sandbox_machine::{Architecture, Attempt, Error, Paths, Result, last_lines, run};
 use serde_json::{Value, json};
 
 use crate::{
     chart, checksums,
     folder::{
-        CHECKSUMS, INSTALL, NOTICES, PLUGIN, Record, VERSION, bill_of_materials, package,
+        CHECKSUMS, INSTALL, NOTICES, QUICK_START, Record, VERSION, bill_of_materials, package,
         plugin_archive,
     },
     oci::{self, Layout, Platform},
+    program::{PLUGIN, Program},
+    quickstart,
 };
 
 /// Who the images run as: a user without a name or rights.
@@ -29,13 +31,14 @@ pub fn check(paths: &Paths, folder: &Path) -> Result<Vec<String>> {
     let architectures = record.architectures()?;
     let files = checksums::verify(folder)?;
     let mut found = vec![format!("{CHECKSUMS}: {files} files are as recorded")];
-    for image in Image::ALL {
-        found.extend(images(folder, &record, image, &architectures)?);
+    for program in Program::OF_IMAGES {
+        found.extend(images(folder, &record, program, &architectures)?);
     }
     found.push(package_and_yaml(paths, folder, &record)?);
+    found.push(quick_start(folder, &record)?);
     for architecture in architectures {
-        for image in Image::ALL {
-            found.push(bill(folder, image, architecture)?);
+        for program in Program::ALL {
+            found.push(bill(folder, program, architecture)?);
         }
         found.push(plugin(folder, architecture)?);
     }
@@ -56,10 +59,10 @@ fn equal<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) ->
 fn images(
     folder: &Path,
     record: &Record,
-    image: Image,
+    program: Program,
     architectures: &[Architecture],
 ) -> Result<Vec<String>> {
-    let published = record.image(image)?;
+    let published = record.image(program)?;
     let layout = Layout::open(&folder.join(&published.archive))?;
     let archive = &published.archive;
     equal(
@@ -80,8 +83,8 @@ fn images(
     let mut found = Vec::new();
     for (platform, architecture) in layout.platforms.iter().zip(architectures) {
         let what = format!("{archive} for {}", platform.name);
-        configuration(&what, &platform.config, record, image, *architecture)?;
-        let ran = contents(&what, &layout, platform, image, *architecture)?;
+        configuration(&what, &platform.config, record, program, *architecture)?;
+        let ran = contents(&what, &layout, platform, program, *architecture)?;
         found.push(format!(
             "{what}: {} bytes, labels, user {USER}, files; {ran}",
             platform.bytes
@@ -95,7 +98,7 @@ fn configuration(
     what: &str,
     config: &Value,
     record: &Record,
-    image: Image,
+    program: Program,
     architecture: Architecture,
 ) -> Result<()> {
     let label =
@@ -111,9 +114,9 @@ fn configuration(
         (
             "entry point",
             &config["config"]["Entrypoint"],
-            json!([format!("/{}", image.binary())]),
+            json!([format!("/{}", program.binary())]),
         ),
-        ("label title", label("title"), json!(image.binary())),
+        ("label title", label("title"), json!(program.binary())),
         ("label version", label("version"), json!(record.version)),
         ("label revision", label("revision"), json!(record.revision)),
         ("label source", label("source"), json!(record.source)),
@@ -129,7 +132,7 @@ fn contents(
     what: &str,
     layout: &Layout,
     platform: &Platform,
-    image: Image,
+    program: Program,
     architecture: Architecture,
 ) -> Result<String> {
     let root = tempfile::tempdir().attempt(|| "creating a temporary folder".into())?;
@@ -137,7 +140,7 @@ fn contents(
     let mut files = BTreeSet::new();
     list(root.path(), Path::new(""), &mut files)?;
     let expected = [
-        image.binary(),
+        program.binary(),
         "etc/ssl/certs/ca-certificates.crt",
         "licenses/LICENSE",
         &format!("licenses/{NOTICES}"),
@@ -148,7 +151,12 @@ fn contents(
         &files,
         &BTreeSet::from(expected),
     )?;
-    prints_its_version(&root.path().join(image.binary()), architecture)
+    let file = root.path().join(program.binary());
+    if program == Program::GreetingWorker {
+        refuses_a_wrong_setting(&file, architecture)
+    } else {
+        prints_its_version(&file, architecture)
+    }
 }
 
 fn list(root: &Path, below: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
@@ -166,17 +174,49 @@ fn list(root: &Path, below: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> 
     Ok(())
 }
 
-/// Runs the program, if this machine can, and says so.
-fn prints_its_version(program: &Path, architecture: Architecture) -> Result<String> {
-    let Some(runner) = architecture.runner() else {
-        return Ok(format!(
-            "not run: this machine has no emulator for {}",
-            architecture.name()
-        ));
-    };
+/// A command that starts the program, if this machine can.
+fn command(program: &Path, architecture: Architecture) -> Option<Command> {
+    let runner = architecture.runner()?;
     let mut words = runner.iter().map(PathBuf::as_path).chain([program]);
     let mut command = Command::new(words.next().unwrap_or(program));
-    let printed = run::output(command.args(words).arg("--version"))?;
+    command.args(words);
+    Some(command)
+}
+
+fn not_run(architecture: Architecture) -> String {
+    let name = architecture.name();
+    format!("not run: this machine has no emulator for {name}")
+}
+
+/// Runs the worker of the quick start, if this machine can: it has no `--version`, and ends at once
+/// if a setting is wrong.
+fn refuses_a_wrong_setting(program: &Path, architecture: Architecture) -> Result<String> {
+    const VARIABLE: &str = "WORKER_SLOTS";
+    let Some(mut command) = command(program, architecture) else {
+        return Ok(not_run(architecture));
+    };
+    let output = command
+        .env(VARIABLE, "none")
+        .stdin(Stdio::null())
+        .output()
+        .attempt(|| format!("starting {}", program.display()))?;
+    let printed = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() && printed.contains(VARIABLE) {
+        return Ok(format!("refuses a wrong {VARIABLE}"));
+    }
+    Err(Error::Command {
+        what: run::describe(&command),
+        why: format!("it does not refuse a wrong {VARIABLE}: {}", output.status),
+        tail: last_lines(&printed, run::TAIL),
+    })
+}
+
+/// Runs the program, if this machine can, and says so.
+fn prints_its_version(program: &Path, architecture: Architecture) -> Result<String> {
+    let Some(mut command) = command(program, architecture) else {
+        return Ok(not_run(architecture));
+    };
+    let printed = run::output(command.arg("--version"))?;
     let version = printed.split_whitespace().nth(1).unwrap_or_default();
     equal(
         &format!("the version of {}", program.display()),
@@ -190,7 +230,7 @@ fn prints_its_version(program: &Path, architecture: Architecture) -> Result<Stri
 fn package_and_yaml(paths: &Paths, folder: &Path, record: &Record) -> Result<String> {
     let helm = chart::helm(paths)?;
     let (chart, values) = chart::facts(&helm, folder)?;
-    let operator = record.image(Image::TaskqueueOperator)?;
+    let operator = record.image(Program::OPERATOR)?;
     let package = package();
     for field in ["version", "appVersion"] {
         equal(
@@ -227,9 +267,18 @@ fn package_and_yaml(paths: &Paths, folder: &Path, record: &Record) -> Result<Str
     ))
 }
 
-/// The bill of materials is one of this binary.
-fn bill(folder: &Path, image: Image, architecture: Architecture) -> Result<String> {
-    let name = bill_of_materials(image, architecture);
+/// The manifest of the quick start has the worker's image of this release.
+fn quick_start(folder: &Path, record: &Record) -> Result<String> {
+    let file = folder.join(QUICK_START);
+    let manifest = fs::read_to_string(&file).attempt(|| format!("reading {}", file.display()))?;
+    quickstart::check(&manifest, record)?;
+    let digest = &record.image(Program::GreetingWorker)?.digest;
+    Ok(format!("{QUICK_START}: pins {digest}"))
+}
+
+/// The bill of materials is one of this program.
+fn bill(folder: &Path, program: Program, architecture: Architecture) -> Result<String> {
+    let name = bill_of_materials(program, architecture);
     let file = folder.join(&name);
     let text = fs::read(&file).attempt(|| format!("reading {}", file.display()))?;
     let bill: Value =
@@ -243,7 +292,7 @@ fn bill(folder: &Path, image: Image, architecture: Architecture) -> Result<Strin
     equal(
         &format!("the subject of {name}"),
         &[&subject["name"], &subject["version"]],
-        &[&json!(image.binary()), &json!(VERSION)],
+        &[&json!(program.package()), &json!(VERSION)],
     )?;
     let components = bill["components"].as_array().map_or(0, Vec::len);
     Ok(format!("{name}: {components} components"))

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use sandbox_machine::{Architecture, Error, Image, Result, files};
+use sandbox_machine::{Architecture, Error, Result, files};
 use serde::{Deserialize, Serialize};
+
+use crate::program::{PLUGIN, Program};
 
 /// The version of everything in this repository.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -15,10 +17,10 @@ pub(crate) const CHECKSUMS: &str = "SHA256SUMS";
 pub(crate) const NOTES: &str = "RELEASE_NOTES.md";
 /// The operator as plain YAML.
 pub(crate) const INSTALL: &str = "install.yaml";
+/// The manifest of the quick start.
+pub(crate) const QUICK_START: &str = "quickstart.yaml";
 /// The manifest of the plugin for Krew.
 pub(crate) const KREW: &str = "tqw.yaml";
-/// The program of the kubectl plugin.
-pub(crate) const PLUGIN: &str = "kubectl-tqw";
 /// The notices of everything that the binaries are made of.
 pub(crate) const NOTICES: &str = "THIRD-PARTY.txt";
 
@@ -78,10 +80,16 @@ impl Record {
         self.architectures.iter().map(known).collect()
     }
 
-    /// The image of that name.
-    pub(crate) fn image(&self, image: Image) -> Result<&Published> {
-        let found = self.images.iter().find(|it| it.name == image.binary());
-        found.ok_or_else(|| Error::Usage(format!("{} has no image {}", Self::FILE, image.binary())))
+    /// The address below which the files of the release are, once it is published.
+    pub(crate) fn files(&self) -> String {
+        format!("{}/releases/download/v{VERSION}", self.source)
+    }
+
+    /// The image of that program.
+    pub(crate) fn image(&self, program: Program) -> Result<&Published> {
+        let name = program.binary();
+        let found = self.images.iter().find(|it| it.name == name);
+        found.ok_or_else(|| Error::Usage(format!("{} has no image {name}", Self::FILE)))
     }
 }
 
@@ -91,8 +99,8 @@ pub(crate) fn package() -> String {
 }
 
 /// The OCI archive of an image.
-pub(crate) fn image_archive(image: Image) -> String {
-    format!("{}-{VERSION}.oci.tar", image.binary())
+pub(crate) fn image_archive(program: Program) -> String {
+    format!("{}-{VERSION}.oci.tar", program.binary())
 }
 
 /// The archive of the plugin.
@@ -100,9 +108,9 @@ pub(crate) fn plugin_archive(architecture: Architecture) -> String {
     format!("{PLUGIN}-{VERSION}-linux-{}.tar.gz", architecture.name())
 }
 
-/// The bill of materials of an image's binary, in CycloneDX's JSON.
-pub(crate) fn bill_of_materials(image: Image, architecture: Architecture) -> String {
-    let (binary, architecture) = (image.binary(), architecture.name());
+/// The bill of materials of a program, in CycloneDX's JSON.
+pub(crate) fn bill_of_materials(program: Program, architecture: Architecture) -> String {
+    let (binary, architecture) = (program.binary(), architecture.name());
     format!("{binary}-{VERSION}-linux-{architecture}.cdx.json")
 }
 
@@ -115,23 +123,23 @@ impl Built {
         Self(folder.join(architecture.name()))
     }
 
-    /// The root of an image.
-    pub(crate) fn root(&self, image: Image) -> PathBuf {
-        self.0.join(image.binary())
+    /// The folder of a program: the root of its image, if it has one.
+    pub(crate) fn root(&self, program: Program) -> PathBuf {
+        self.0.join(program.binary())
     }
 
-    /// The binary of an image, in its root.
-    pub(crate) fn binary(&self, image: Image) -> PathBuf {
-        self.root(image).join(image.binary())
+    /// The file of a program, in its folder.
+    pub(crate) fn binary(&self, program: Program) -> PathBuf {
+        self.root(program).join(program.binary())
     }
 
-    /// The licences in the root of an image.
-    pub(crate) fn licenses(&self, image: Image) -> PathBuf {
-        self.root(image).join("licenses")
+    /// The licences in the folder of a program.
+    pub(crate) fn licenses(&self, program: Program) -> PathBuf {
+        self.root(program).join("licenses")
     }
 
-    /// The bill of materials of an image's binary.
-    pub(crate) fn bill_of_materials(&self, image: Image) -> PathBuf {
-        self.0.join(format!("{}.cdx.json", image.binary()))
+    /// The bill of materials of a program.
+    pub(crate) fn bill_of_materials(&self, program: Program) -> PathBuf {
+        self.0.join(format!("{}.cdx.json", program.binary()))
     }
 }

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use sandbox_machine::{Architecture, Image, Paths, Result, buildah, checkout};
+use sandbox_machine::{Architecture, Paths, Result, buildah, checkout};
 
 use crate::{
     folder::{Published, VERSION, image_archive},
     oci::Layout,
+    program::Program,
     revision::Revision,
 };
 
@@ -25,12 +26,12 @@ pub(crate) struct Ingredients<'a> {
 /// Makes the archive of an image in `folder`.
 pub(crate) fn archive(
     paths: &Paths,
-    image: Image,
+    program: Program,
     from: Ingredients<'_>,
     folder: &Path,
 ) -> Result<Published> {
-    let reference = format!("{}/{}:{VERSION}", from.registry, image.binary());
-    let archive = image_archive(image);
+    let reference = format!("{}/{}:{VERSION}", from.registry, program.binary());
+    let archive = image_archive(program);
     let dockerfile = checkout()?.join("Dockerfile");
     buildah::oci_archive(
         paths,
@@ -38,7 +39,7 @@ pub(crate) fn archive(
             file: &dockerfile,
             // The last stage copies from the stage `build` alone.
             context: from.binaries,
-            target: Some(image.binary()),
+            target: Some(program.binary()),
             name: &reference,
             base: None,
             build: Some(from.binaries),
@@ -56,7 +57,7 @@ pub(crate) fn archive(
     )?;
     let digest = Layout::open(&folder.join(&archive))?.digest;
     Ok(Published {
-        name: image.binary().into(),
+        name: program.binary().into(),
         reference,
         archive,
         digest,

@@ -3,7 +3,8 @@
 use sandbox_machine::{Architecture, Error, Result};
 use serde_json::{Value, json};
 
-use crate::folder::{PLUGIN, Record, VERSION, plugin_archive};
+use crate::folder::{Record, VERSION, plugin_archive};
+use crate::program::PLUGIN;
 
 /// The manifest, for archives with these checksums that are attached to the release `vVERSION` of
 /// the repository.
@@ -13,11 +14,7 @@ pub(crate) fn manifest(record: &Record, archives: &[(Architecture, String)]) -> 
         .map(|(architecture, sum)| {
             json!({
                 "selector": {"matchLabels": {"os": "linux", "arch": architecture.name()}},
-                "uri": format!(
-                    "{}/releases/download/v{VERSION}/{}",
-                    record.source,
-                    plugin_archive(*architecture)
-                ),
+                "uri": format!("{}/{}", record.files(), plugin_archive(*architecture)),
                 "sha256": sum,
                 "bin": PLUGIN,
                 "files": [{"from": "*", "to": "."}],

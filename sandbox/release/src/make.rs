@@ -8,16 +8,20 @@ use std::{
 };
 
 use sandbox_machine::{
-    Architecture, Attempt, Error, Image, Paths, Progress, Result, checkout, files, run,
+    Architecture, Attempt, Error, Paths, Progress, Result, checkout, files, run,
 };
 
 use crate::{
     binaries, chart, check, checksums,
     folder::{
-        Built, INSTALL, KREW, NOTES, PLUGIN, Record, VERSION, bill_of_materials, plugin_archive,
+        Built, INSTALL, KREW, NOTES, QUICK_START, Record, VERSION, bill_of_materials,
+        plugin_archive,
     },
+    greeting,
     images::{self, Ingredients},
     krew, notes,
+    program::{PLUGIN, Program},
+    quickstart,
     revision::Revision,
 };
 
@@ -30,7 +34,8 @@ pub struct Options {
     pub source: String,
     /// The architectures.
     pub architectures: Vec<Architecture>,
-    /// A folder that [`crate::compile`] has made. `None` compiles.
+    /// A folder that [`crate::compile`] has made. The worker of the quick start is added to it.
+    /// `None` compiles.
     pub binaries: Option<PathBuf>,
     /// The folder to make. A release that is there is replaced.
     pub output: PathBuf,
@@ -53,6 +58,9 @@ pub fn make(paths: &Paths, options: &Options, progress: Progress) -> Result<Vec<
         for architecture in &options.architectures {
             binaries::compile(paths, *architecture, &compiled, progress)?;
         }
+    }
+    for architecture in &options.architectures {
+        greeting::compile(*architecture, binaries, progress)?;
     }
     fill(paths, options, binaries, &unfinished, progress)?;
     let found = check::check(paths, &unfinished)?;
@@ -93,10 +101,11 @@ fn fill(
         revision: &revision,
     };
     let mut published = Vec::new();
-    for (number, image) in Image::ALL.into_iter().enumerate() {
-        let mut step = progress.step(number + 1, Image::ALL.len(), image.binary());
+    let programs = Program::OF_IMAGES;
+    for (number, program) in programs.into_iter().enumerate() {
+        let mut step = progress.step(number + 1, programs.len(), program.binary());
         step.update("building the image");
-        published.push(images::archive(paths, image, from, folder)?);
+        published.push(images::archive(paths, program, from, folder)?);
         step.done("");
     }
     let record = Record {
@@ -117,10 +126,10 @@ fn fill(
     let mut plugins = Vec::new();
     for architecture in &options.architectures {
         let built = Built::new(binaries, *architecture);
-        for image in Image::ALL {
+        for program in Program::ALL {
             copy(
-                &built.bill_of_materials(image),
-                &folder.join(bill_of_materials(image, *architecture)),
+                &built.bill_of_materials(program),
+                &folder.join(bill_of_materials(program, *architecture)),
             )?;
         }
         let archive = folder.join(plugin_archive(*architecture));
@@ -128,19 +137,22 @@ fn fill(
         plugins.push((*architecture, checksums::sha256(&archive)?));
     }
     write(folder, KREW, &krew::manifest(&record, &plugins)?)?;
+    let manifest = read(&checkout()?.join("examples").join(QUICK_START))?;
+    write(
+        folder,
+        QUICK_START,
+        &quickstart::pinned(&manifest, &record)?,
+    )?;
     let changelog = read(&checkout()?.join("CHANGELOG.md"))?;
     write(folder, NOTES, &notes::notes(&changelog, &record)?)?;
     checksums::write(folder)
 }
 
-/// Packs the kubectl plugin: the operator's program, which is the plugin if that is its name.
+/// Packs the kubectl plugin with its licences.
 fn plugin(built: &Built, time: u64, archive: &Path) -> Result<()> {
     let work = tempfile::tempdir().attempt(|| "creating a temporary folder".into())?;
-    copy(
-        &built.binary(Image::TaskqueueOperator),
-        &work.path().join(PLUGIN),
-    )?;
-    let licenses = built.licenses(Image::TaskqueueOperator);
+    copy(&built.binary(Program::Plugin), &work.path().join(PLUGIN))?;
+    let licenses = built.licenses(Program::Plugin);
     for entry in fs::read_dir(&licenses).attempt(|| format!("reading {}", licenses.display()))? {
         let from = entry
             .attempt(|| format!("reading {}", licenses.display()))?

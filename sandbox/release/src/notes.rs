@@ -4,16 +4,22 @@ use std::fmt::Write as _;
 
 use sandbox_machine::{Error, Result};
 
-use crate::folder::{CHART, CHECKSUMS, INSTALL, Record, package};
+use crate::folder::{CHART, CHECKSUMS, INSTALL, KREW, QUICK_START, Record, package};
 
 /// The notes.
 pub(crate) fn notes(changelog: &str, record: &Record) -> Result<String> {
     let version = &record.version;
     let mut text = format!("# taskqueue-operator {version}\n\n## Install\n\n");
+    let (registry, files) = (&record.registry, record.files());
     let _always_succeeds = write!(
         text,
-        "```\nhelm install {CHART} {package} --namespace taskqueue-system --create-namespace\n```\n\
-         \nor `kubectl apply --filename {INSTALL}`.\n\n| image | digest |\n| --- | --- |\n",
+        "```\nhelm install {CHART} oci://{registry}/charts/{CHART} --version {version} \\\n  \
+         --namespace taskqueue-system --create-namespace --wait\n```\n\nor the same from the file \
+         {package}, or `kubectl apply --filename {files}/{INSTALL}`.\n\nSomething to watch: \
+         `kubectl apply --filename {files}/{QUICK_START}`, and then `kubectl get tqw --namespace \
+         quickstart --watch`. It makes a namespace with a Temporal server for development, a \
+         fleet and some work.\n\nThe kubectl plugin: `kubectl krew install --manifest-url \
+         {files}/{KREW}`.\n\n| image | digest |\n| --- | --- |\n",
         package = package(),
     );
     for image in &record.images {
@@ -64,6 +70,29 @@ mod tests {
         assert_eq!(changes(CHANGELOG, "1.1.0").unwrap(), "new");
         let error = changes("# Changelog\n", "1.0.0").unwrap_err().to_string();
         assert!(error.starts_with("CHANGELOG.md says nothing"), "{error}");
+    }
+
+    #[test]
+    fn a_person_who_has_only_the_notes_finds_every_address() {
+        let record = Record {
+            version: "1.2.0".into(),
+            revision: "abc".into(),
+            registry: "registry.example.com/team".into(),
+            source: "https://example.com/repository".into(),
+            architectures: vec!["amd64".into()],
+            images: Vec::new(),
+        };
+        let text = notes(CHANGELOG, &record).unwrap();
+        let files = record.files();
+        for expected in [
+            "helm install taskqueue-operator \
+             oci://registry.example.com/team/charts/taskqueue-operator --version 1.2.0 \\\n",
+            &format!("kubectl apply --filename {files}/install.yaml"),
+            &format!("kubectl apply --filename {files}/quickstart.yaml"),
+            &format!("kubectl krew install --manifest-url {files}/tqw.yaml"),
+        ] {
+            assert!(text.contains(expected), "{expected} is missing in {text}");
+        }
     }
 
     #[test]

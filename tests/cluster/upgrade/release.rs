@@ -29,6 +29,15 @@ pub(crate) fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/taskqueue-operator")
 }
 
+/// The chart as a release packs it, but for the address and the digest of the image.
+pub(crate) fn package(cluster: &TestCluster) -> anyhow::Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&cluster.namespace);
+    let mut helm = cluster.sandbox.helm();
+    helm.arg("package").arg(chart()).arg("--destination");
+    output(helm.arg(&folder))?;
+    Ok(folder.join(format!("{OPERATOR}-{}.tgz", env!("CARGO_PKG_VERSION"))))
+}
+
 pub(crate) fn definitions() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds")
 }

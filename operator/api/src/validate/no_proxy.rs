@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 /// Whether one of the entries excludes an address, host:port, from the proxy.
-pub(super) fn excludes<'a>(entries: impl Iterator<Item = &'a str>, address: &str) -> bool {
+pub fn excludes<'a>(entries: impl Iterator<Item = &'a str>, address: &str) -> bool {
     let Some((host, port)) = address.rsplit_once(':') else {
         return false;
     };

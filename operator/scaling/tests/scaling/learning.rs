@@ -242,3 +242,62 @@ fn the_start_of_a_pod_is_learned_although_its_worker_is_listed_before_it_is_read
     // 50 slots in use. With a start of a minute, 0.8 × √50 × 65 s ÷ 5 s stay free.
     assert_eq!([in_flight(12), in_flight(8)], [Some(12_356); 2]);
 }
+
+/// Ten new pods take 200 tasks right after their first heartbeats. The next ones, 5 s later, find
+/// every slot free; then the pods go.
+fn burst_between_heartbeats(fleet: &mut TestFleet, sequence: u64) {
+    let readings = [
+        ten_pods(fleet, PodPhase::Starting, false, None),
+        ten_pods(fleet, PodPhase::Ready, true, Some((0, 0))),
+        ten_pods(fleet, PodPhase::Ready, true, Some((0, 20))),
+        Slots::default(),
+    ];
+    for (turn, mut slots) in (0..).zip(readings) {
+        for pod in &mut slots.pods {
+            pod.reported_at = pod.reported_at.map(|_| fleet.now);
+        }
+        drop(observe(fleet, sequence + turn, slots));
+        fleet.wait(5);
+    }
+}
+
+#[test]
+fn a_burst_between_two_heartbeats_is_not_learned_as_instant() {
+    let mut fleet = TestFleet::new(policy(), 10);
+    // The tasks took anything up to 5 s.
+    let half = ServiceTime::Learned {
+        mean: Duration::from_millis(2500),
+    };
+    for burst in 0..20 {
+        burst_between_heartbeats(&mut fleet, 10 * burst);
+        assert_eq!(learned(&fleet), half);
+    }
+}
+
+#[test]
+fn a_burst_between_two_long_heartbeats_counts_as_assumed() {
+    let mut fleet = TestFleet::new(policy(), 10);
+    let slots = ten_pods(&fleet, PodPhase::Ready, true, Some((0, 0)));
+    drop(observe(&mut fleet, 0, slots));
+    for turn in 1..3 {
+        fleet.wait(60);
+        let slots = ten_pods(&fleet, PodPhase::Ready, true, Some((0, 20)));
+        drop(observe(&mut fleet, turn, slots));
+    }
+    let assumed = ServiceTime::Learned { mean: SECOND * 5 };
+    assert_eq!(learned(&fleet), assumed);
+}
+
+#[test]
+fn tasks_that_heartbeats_have_found_in_work_decide_over_those_that_they_have_not() {
+    let mut fleet = TestFleet::new(policy(), 10);
+    burst_between_heartbeats(&mut fleet, 0);
+    // Ten pods with two tasks of a second each, all the time.
+    for turn in 0..20_u64 {
+        let slots = ten_pods(&fleet, PodPhase::Ready, true, Some((2, 10 * turn)));
+        drop(observe(&mut fleet, 10 + turn, slots));
+        fleet.wait(5);
+    }
+    let mean = learned(&fleet).mean();
+    assert!(mean.abs_diff(SECOND) < SECOND / 20, "{mean:?}");
+}

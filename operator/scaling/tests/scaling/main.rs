@@ -5,7 +5,9 @@
 
 mod capacity;
 mod forecast;
+mod just_started;
 mod learning;
+mod prior;
 mod properties;
 mod release;
 mod sources;

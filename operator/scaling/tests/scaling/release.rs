@@ -314,7 +314,7 @@ fn a_busy_pod_that_is_not_ready_holds_all_pods_that_kubernetes_removes_after_it(
         fleet.beats(|index, slots| slots.used = u32::from(index == 0));
     }
     fleet.pods[0].phase = PodPhase::Unready;
-    fleet.pods[1].phase = PodPhase::Starting;
+    fleet.pods[1].phase = PodPhase::Pending;
     fleet.pods[1].listed = false;
     fleet.pods[1].fresh = false;
     fleet.pods[1].reported_at = None;
@@ -330,7 +330,7 @@ fn a_busy_pod_that_is_not_ready_holds_all_pods_that_kubernetes_removes_after_it(
         ]
     );
     assert_eq!(decision.inputs.held_pods.len(), 3);
-    // The starting pod goes first: neither is ready, and among such pods the cost decides.
+    // The pending pod goes first: neither is ready, and among such pods the cost decides.
     assert_eq!(fleet.order(1), ["p01"]);
 }
 

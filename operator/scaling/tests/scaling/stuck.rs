@@ -7,6 +7,29 @@ use taskqueue_testkit::test_fleet::{TestFleet, policy, waiting};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// What is found after a minute and a half in which the backlog of ten pods only grew: one of them
+/// does not report, each of the others has `used` of its ten slots in use.
+fn found_beside_a_silent_pod(used: u32) -> Vec<Stuck> {
+    let mut fleet = TestFleet::settled(policy(), 10, SECOND);
+    fleet.used = vec![used; 10];
+    fleet.blind = 1;
+    for count in 1..=18 {
+        fleet.wait(5);
+        drop(fleet.reads(waiting(count)));
+    }
+    let findings = fleet.history.findings(fleet.now);
+    findings.into_iter().map(|finding| finding.kind).collect()
+}
+
+#[test]
+fn a_silent_pod_hides_no_free_slots_of_the_others() {
+    assert_eq!(
+        found_beside_a_silent_pod(5),
+        [Stuck::BacklogGrowsWithFreeSlots]
+    );
+    assert_eq!(found_beside_a_silent_pod(10), []);
+}
+
 #[test]
 fn stuck_fleets_are_reported_with_their_start_time() {
     let mut fleet = TestFleet::settled(policy(), 2, SECOND);

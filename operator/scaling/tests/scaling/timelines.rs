@@ -446,7 +446,8 @@ fn pods_that_the_watch_does_not_show_are_not_idle() {
     // The watch shows them again: only now can the queue be proven idle.
     fleet.unseen = 0;
     let seen = changes(&mut fleet, 20, |fleet| fleet.reads(idle()));
-    assert_eq!(seen, vec![(5, 1, "CoolingDown"), (65, 0, "NoDemand")]);
+    // Their second heartbeats show that they have taken no tasks meanwhile.
+    assert_eq!(seen, vec![(10, 1, "CoolingDown"), (65, 0, "NoDemand")]);
 }
 
 #[test]
@@ -460,6 +461,8 @@ fn a_brief_mismatch_of_two_watches_holds_the_fleet_and_does_not_restart_the_cool
         ((1, "SlotsUnknown"), false)
     );
     fleet.unseen = 0;
+    // The pod looks like a new one, so its next heartbeat counts.
+    assert_eq!(outcome(&fleet.reads_next(idle())), (1, "BusyPods"));
     assert_eq!(outcome(&fleet.reads_next(idle())), (0, "NoDemand"));
 }
 

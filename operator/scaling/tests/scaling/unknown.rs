@@ -298,6 +298,33 @@ fn the_rate_of_a_queue_that_the_server_has_just_loaded_is_ignored() {
 }
 
 #[test]
+fn the_rate_of_a_queue_that_was_polled_counts_although_its_short_tasks_are_not_reported_yet() {
+    // 240 tasks within 5 s; the pod has finished 185 of them since its last heartbeat.
+    let pollers = Some(1);
+    let load = TypeBacklog {
+        add_rate_milli: 8_000,
+        dispatch_rate_milli: 6_170,
+        pollers,
+        ..waiting(55)
+    };
+    let idle = TypeBacklog {
+        pollers,
+        ..TypeBacklog::default()
+    };
+    let mut fleet = TestFleet::settled(policy(), 1, SECOND);
+    drop(fleet.reads_next(idle));
+    assert!(fleet.reads_next(load).inputs.rates_trusted);
+    // Without pollers it may have been loaded a moment ago.
+    let mut fleet = TestFleet::settled(policy(), 1, SECOND);
+    let unpolled = TypeBacklog {
+        pollers: Some(0),
+        ..load
+    };
+    drop(fleet.reads_next(TypeBacklog::default()));
+    assert!(!fleet.reads_next(unpolled).inputs.rates_trusted);
+}
+
+#[test]
 fn a_burst_on_a_quiet_queue_counts_at_once() {
     // 600 tasks within 5 s: the rate over 30 s is 20 per second, and all of them wait.
     let burst = TypeBacklog {

@@ -3,10 +3,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use taskqueue_api::GuardedClusterConnection;
+use taskqueue_kubernetes::kube_error::Refusal;
 
 use super::*;
-use crate::caches::GuardedClusterConnection;
-use crate::kube_error::Refusal;
 
 /// A connection for these namespaces, with an API key and further fields.
 fn connection(namespaces: &[&str], more: &Value) -> GuardedClusterConnection {

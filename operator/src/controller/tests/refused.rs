@@ -1,7 +1,8 @@
 //! A refused object is reported, nothing that runs is touched, and no other fleet waits for it.
 
+use taskqueue_api::GuardedConnection;
+
 use super::*;
-use crate::caches::GuardedConnection;
 
 #[tokio::test]
 async fn a_malformed_object_gets_a_condition_and_nothing_that_runs_is_touched() {

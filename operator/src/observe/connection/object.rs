@@ -4,11 +4,10 @@
 use kube::Resource as _;
 use kube::core::ObjectMeta;
 use taskqueue_api::{
-    Connection, ConnectionKind, ConnectionReference, ConnectionSource, Reason,
-    TemporalConnectionSpec, TemporalConnectionStatus, validate,
+    Connection, ConnectionKind, ConnectionReference, ConnectionSource, GuardedClusterConnection,
+    GuardedConnection, Reason, TemporalConnectionSpec, TemporalConnectionStatus, validate,
 };
 
-use crate::caches::{GuardedClusterConnection, GuardedConnection};
 use crate::not_ready::NotReady;
 
 /// A `TemporalConnection` or a `ClusterTemporalConnection`.

@@ -77,7 +77,7 @@ fn pods_are_counted_by_phase() {
         Pods {
             live: vec![
                 live("draining", PodPhase::Terminating),
-                live("new", PodPhase::Starting),
+                live("new", PodPhase::Pending),
                 live("ready", PodPhase::Ready),
                 live("stuck", PodPhase::Terminating),
             ],
@@ -173,7 +173,7 @@ fn a_pod_that_was_ready_since_its_worker_started_is_not_starting() {
         (5, &running, PodPhase::Starting, "started within a second"),
         (4, &running, PodPhase::Starting, "ready before a restart"),
         (6, &running, PodPhase::Unready, "ready until then"),
-        (6, &ended, PodPhase::Starting, "no process, no tasks"),
+        (6, &ended, PodPhase::Pending, "no process, no tasks"),
     ];
     for (second, state, phase, what) in table {
         assert_eq!(not_ready_since(second, state.clone()), phase, "{what}");

@@ -7,12 +7,12 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::DeploymentStatus;
 use serde_json::{Value, json};
 use taskqueue_api::{Fleet, Reason, TaskQueueWorkerStatus, validate, well_known};
+use taskqueue_kubernetes::kube_error::Call;
 use taskqueue_scaling::PodPhase;
 use taskqueue_temporal::CallErrorKind;
 
 use crate::error::Error;
 use crate::fleet_state::QueueKey;
-use crate::kube_error::Call;
 use crate::not_ready::NotReady;
 use crate::observe::ObservedQueue;
 use crate::plan::Step;

@@ -19,6 +19,32 @@ pub struct Dashboard {
     pub title: String,
     /// What it is made of, in the order of the file.
     pub panels: Vec<Panel>,
+    /// What it marks in every panel.
+    pub annotations: Vec<Annotation>,
+    /// What people choose, but for the Prometheus.
+    pub choices: Vec<Choice>,
+}
+
+/// Moments that are marked in every panel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Annotation {
+    /// Its name.
+    pub title: String,
+    /// Above zero where something is marked, with every variable filled in.
+    pub expression: String,
+    /// Seconds between two points of the query.
+    pub step: i64,
+}
+
+/// A variable with the values that people choose from: those of a label of the series selected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Its name, without the `$`.
+    pub name: String,
+    /// Which series, with every other variable filled in.
+    pub selector: String,
+    /// Which of their labels.
+    pub label: String,
 }
 
 /// How a panel shows its data.
@@ -66,16 +92,60 @@ impl Dashboard {
     /// Reads a dashboard and fills in its variables: `namespace` is written without the `$`.
     ///
     /// # Errors
-    /// If the text is no dashboard, a panel is of an unknown kind, or a variable stays open.
+    /// If the text is no dashboard, a panel or a variable is of an unknown kind, or a variable
+    /// stays open.
     pub fn parse(text: &str, variables: &BTreeMap<&str, &str>) -> Result<Self, String> {
         let json: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let panels = json["panels"].as_array().ok_or("it has no panels")?;
+        let annotations = json["annotations"]["list"].as_array();
+        let choices = json["templating"]["list"].as_array();
         Ok(Self {
             title: string(&json["title"]),
             panels: panels
                 .iter()
                 .map(|panel| Panel::parse(panel, variables))
                 .collect::<Result<_, _>>()?,
+            annotations: annotations
+                .into_iter()
+                .flatten()
+                .map(|annotation| Annotation::parse(annotation, variables))
+                .collect::<Result<_, _>>()?,
+            choices: choices
+                .into_iter()
+                .flatten()
+                .filter(|choice| choice["type"] != "datasource")
+                .map(|choice| Choice::parse(choice, variables))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Annotation {
+    fn parse(annotation: &Value, variables: &BTreeMap<&str, &str>) -> Result<Self, String> {
+        let title = string(&annotation["name"]);
+        let step = string(&annotation["step"]);
+        let seconds = step.strip_suffix('s').and_then(|step| step.parse().ok());
+        Ok(Self {
+            expression: filled(&title, &annotation["expr"], variables)?,
+            step: seconds.ok_or_else(|| format!("{title}: the step {step} is not in seconds"))?,
+            title,
+        })
+    }
+}
+
+impl Choice {
+    fn parse(choice: &Value, variables: &BTreeMap<&str, &str>) -> Result<Self, String> {
+        let name = string(&choice["name"]);
+        let query = filled(&name, &choice["query"]["query"], variables)?;
+        let parts = query.strip_prefix("label_values(");
+        let parts = parts.and_then(|parts| parts.strip_suffix(')'));
+        let (selector, label) = parts
+            .and_then(|parts| parts.rsplit_once(", "))
+            .ok_or_else(|| format!("{name}: the form of the variable is unknown: {query}"))?;
+        Ok(Self {
+            name,
+            selector: selector.to_owned(),
+            label: label.to_owned(),
         })
     }
 }
@@ -98,15 +168,10 @@ impl Panel {
         let dashed = dashed(&panel["fieldConfig"]["overrides"]);
         let targets = panel["targets"].as_array().cloned().unwrap_or_default();
         let query = |target: &Value| {
-            let expression = fill_in(target["expr"].as_str().unwrap_or_default(), variables);
-            if expression.is_empty() || expression.contains('$') {
-                return Err(format!(
-                    "{title}: a query is empty or has an open variable: {expression}"
-                ));
-            }
+            let expression = filled(&title, &target["expr"], variables)?;
             let legend = string(&target["legendFormat"]);
             let begins = |word: &String| legend.starts_with(&format!("{word} "));
-            Ok(Query {
+            Ok::<_, String>(Query {
                 expression,
                 dashed: dashed.iter().any(begins),
                 legend,
@@ -145,6 +210,17 @@ fn dashed(overrides: &Value) -> Vec<String> {
 
 fn string(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
+}
+
+/// A query with every variable filled in; `title` names it in errors.
+fn filled(title: &str, query: &Value, variables: &BTreeMap<&str, &str>) -> Result<String, String> {
+    let expression = fill_in(query.as_str().unwrap_or_default(), variables);
+    if expression.is_empty() || expression.contains('$') {
+        return Err(format!(
+            "{title}: a query is empty or has an open variable: {expression}"
+        ));
+    }
+    Ok(expression)
 }
 
 /// Replaces `$name` and `${name}`; the longest names first, since one may begin with another.
@@ -203,6 +279,63 @@ mod tests {
             .map(|(word, _)| word)
             .collect();
         assert_eq!(dashed, ["target", "dispatched", "requested", "min", "max"]);
+        let annotations = dashboard.annotations.iter();
+        let annotations: Vec<_> = annotations
+            .map(|one| (one.title.as_str(), one.step))
+            .collect();
+        assert_eq!(annotations, [("Changes of replicas", 60)]);
+        let choices = |dashboard: &Dashboard| -> Vec<[String; 3]> {
+            let choices = dashboard.choices.iter().cloned();
+            choices
+                .map(|one| [one.name, one.selector, one.label])
+                .collect()
+        };
+        let [build_info, max] =
+            ["build_info", "max_replicas"].map(|name| format!("taskqueue_operator_{name}"));
+        let of_all = [
+            ["cluster", &build_info, "cluster"].map(str::to_owned),
+            [
+                "namespace",
+                &format!("{max}{{cluster=~\".*\"}}"),
+                "namespace",
+            ]
+            .map(str::to_owned),
+        ];
+        let (cluster, shop) = ("cluster=~\".*\"", "namespace=~\"shop\"");
+        let of_one = [
+            ["fleet", &format!("{max}{{{cluster}, {shop}}}"), "name"].map(str::to_owned),
+            [
+                "queue",
+                &format!("{max}{{{cluster}, {shop}, name=~\"orders\"}}"),
+                "queue",
+            ]
+            .map(str::to_owned),
+        ];
+        assert_eq!(choices(&fleets), of_all);
+        assert_eq!(choices(&dashboard), [of_all, of_one].concat());
+    }
+
+    #[test]
+    fn an_annotation_or_a_variable_of_an_unknown_form_is_refused() {
+        let parse = |part: &str, entry: Value| {
+            let text = serde_json::json!({"panels": [], part: {"list": [entry]}}).to_string();
+            Dashboard::parse(&text, &BTreeMap::new()).map(drop)
+        };
+        let annotation = serde_json::json!({"name": "a", "expr": "x > 0", "step": "1m"});
+        assert_eq!(
+            parse("annotations", annotation),
+            Err("a: the step 1m is not in seconds".to_owned())
+        );
+        let variable = serde_json::json!({"name": "v", "query": {"query": "query_result(x)"}});
+        assert_eq!(
+            parse("templating", variable),
+            Err("v: the form of the variable is unknown: query_result(x)".to_owned())
+        );
+        let open = serde_json::json!({"name": "v", "query": {"query": "label_values($x, y)"}});
+        assert_eq!(
+            parse("templating", open),
+            Err("v: a query is empty or has an open variable: label_values($x, y)".to_owned())
+        );
     }
 
     #[test]

@@ -72,6 +72,27 @@ impl Prometheus {
         )
     }
 
+    /// The values that a label has on the series that `selector` selects, from `from` to `to`
+    /// (seconds since 1970), in order.
+    ///
+    /// # Errors
+    /// If Prometheus refuses the selector or does not answer.
+    pub fn label_values(
+        &self,
+        selector: &str,
+        label: &str,
+        (from, to): (i64, i64),
+    ) -> Result<Vec<String>> {
+        let refused = |why: String| Error::source(format!("Prometheus: {selector}"), why);
+        let path = format!(
+            "/api/v1/label/{label}/values?{}={}&start={from}&end={to}",
+            http::escape("match[]"),
+            http::escape(selector)
+        );
+        let text = http::get(&self.address, &path).map_err(|error| refused(error.to_string()))?;
+        label_values(&text).map_err(refused)
+    }
+
     /// Every rule that is loaded.
     ///
     /// # Errors
@@ -119,6 +140,15 @@ fn one_series(entry: &Value) -> Result<Series, String> {
     })
 }
 
+fn label_values(text: &str) -> Result<Vec<String>, String> {
+    let answer: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let values = answer["data"]
+        .as_array()
+        .ok_or("the answer holds no values")?;
+    let values = values.iter().filter_map(Value::as_str);
+    Ok(values.map(str::to_owned).collect())
+}
+
 fn rules(text: &str) -> Result<Vec<Rule>, String> {
     let answer: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let groups = answer["data"]["groups"]
@@ -161,6 +191,14 @@ mod tests {
             }])
         );
         assert!(series(r#"{"status":"error"}"#).is_err());
+    }
+
+    #[test]
+    fn the_values_of_a_label_are_read() {
+        let text = r#"{"status":"success","data":["mails","payments"]}"#;
+        let expected = ["mails", "payments"].map(str::to_owned).to_vec();
+        assert_eq!(label_values(text), Ok(expected));
+        assert!(label_values(r#"{"status":"error"}"#).is_err());
     }
 
     #[test]

@@ -18,11 +18,15 @@ pub enum Tool {
     Helm3,
     /// Checks Grafana dashboards against Grafana's own types.
     Dashboards,
+    /// Checks the workflows of GitHub.
+    Actionlint,
+    /// Installs kubectl plugins. Beside it is what checks their manifests.
+    Krew,
 }
 
 impl Tool {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Helm3, Self::Dashboards];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Helm3, Self::Dashboards, Self::Actionlint, Self::Krew];
 
     fn module(self) -> Module {
         macro_rules! files {
@@ -50,11 +54,31 @@ impl Tool {
                 version_symbol: None,
                 files: files!("dashboards", "main.go"),
             },
+            Self::Actionlint => Module {
+                name: "actionlint",
+                programs: &[("actionlint", "github.com/rhysd/actionlint/cmd/actionlint")],
+                versioned_by: "github.com/rhysd/actionlint",
+                version_symbol: None,
+                files: files!("actionlint"),
+            },
+            Self::Krew => Module {
+                name: "krew",
+                programs: &[
+                    ("krew", "sigs.k8s.io/krew/cmd/krew"),
+                    (
+                        "validate-krew-manifest",
+                        "sigs.k8s.io/krew/cmd/validate-krew-manifest",
+                    ),
+                ],
+                versioned_by: "sigs.k8s.io/krew",
+                version_symbol: None,
+                files: files!("krew"),
+            },
         }
     }
 }
 
-/// Builds a program, unless it is there, and returns its path.
+/// Builds a program and those of its module, unless they are there, and returns its path.
 pub(crate) fn provision(paths: &Paths, tool: Tool, progress: Progress) -> Result<PathBuf> {
     make_folder(&paths.cache)?;
     let _one_at_a_time = lock(paths, progress)?;
@@ -85,13 +109,16 @@ mod tests {
     fn the_tools_are_pinned_and_not_part_of_a_sandbox() {
         let modules = Tool::ALL.map(Tool::module);
         let versions = modules.each_ref().map(|module| {
-            let [(program, _)] = module.programs else {
-                panic!("{} has one program", module.name)
-            };
-            assert_eq!(*program, module.name);
+            assert_eq!(module.programs[0].0, module.name);
             (module.name, module.version())
         });
-        assert_eq!(versions, [("helm3", "v3.22.0"), ("dashboards", "v0.0.22")]);
+        let expected = [
+            ("helm3", "v3.22.0"),
+            ("dashboards", "v0.0.22"),
+            ("actionlint", "v1.7.12"),
+            ("krew", "v0.4.3"),
+        ];
+        assert_eq!(versions, expected);
         for module in &modules {
             let mut all = plan::modules(KubernetesVersion::default()).into_iter();
             assert!(all.all(|other| other.name != module.name));

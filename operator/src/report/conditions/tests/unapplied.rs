@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use taskqueue_kubernetes::kube_error::Call;
 use taskqueue_scaling::Time;
 
 use super::*;
 use crate::applied::End;
 use crate::error::Error;
 use crate::fleet_state::Unapplied;
-use crate::kube_error::Call;
 use crate::observe::ObservedQueue;
 use crate::plan::Step;
 use crate::report::conditions::blocked::{KEPT, until_reported};

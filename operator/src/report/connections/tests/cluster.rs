@@ -1,8 +1,8 @@
 //! The status of a `ClusterTemporalConnection`, and of connections with the operator's own
 //! credentials.
+use taskqueue_kubernetes::kube_error::Refusal;
 
 use super::*;
-use crate::kube_error::Refusal;
 
 /// A connection for two namespaces, with Secrets of the fleets and of the operator.
 fn of_cluster() -> Value {

@@ -114,14 +114,15 @@ fn lines<'a>(drawn: &'a Drawn<'_>, colours: &BTreeMap<String, &'static str>) -> 
     lines
 }
 
-/// `{{label}}` filled in, as Grafana does.
+/// `{{label}}` filled in, as Grafana does: with nothing if the series has no such label.
 fn named(legend: &str, series: &Series) -> String {
-    let name = series
-        .labels
-        .iter()
-        .fold(legend.to_owned(), |text, (label, value)| {
-            text.replace(&format!("{{{{{label}}}}}"), value)
-        });
+    let mut parts = legend.split("{{");
+    let mut name = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (label, rest) = part.split_once("}}").unwrap_or((part, ""));
+        name.push_str(series.labels.get(label).map_or("", String::as_str));
+        name.push_str(rest);
+    }
     name.trim().to_owned()
 }
 
@@ -290,6 +291,16 @@ mod tests {
         };
         assert_eq!(of(&panels[0], "b"), of(&panels[1], "b"));
         assert_ne!(of(&panels[1], "b"), of(&panels[1], "c"));
+    }
+
+    #[test]
+    fn a_label_that_a_series_lacks_leaves_no_trace_in_its_name() {
+        let series = series("payments", &[1.0]);
+        assert_eq!(
+            ["max {{queue}} {{cluster}}", "{{cluster}}", "waiting"]
+                .map(|legend| named(legend, &series)),
+            ["max payments", "", "waiting"]
+        );
     }
 
     #[test]

@@ -101,9 +101,10 @@ pub enum StrategyType {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     // Conversions to a string would cost more than Kubernetes 1.31 allows.
-    validation = Rule::new("!has(self.maxSurge) || (self.maxSurge != 0 && self.maxSurge != '0%') || \
-                            (has(self.maxUnavailable) && self.maxUnavailable != 0 && \
-                            self.maxUnavailable != '0%')")
+    validation = Rule::new("!has(self.maxSurge) || \
+                            (self.maxSurge != 0 && self.maxSurge != '0%') || \
+                            (has(self.maxUnavailable) && \
+                            self.maxUnavailable != 0 && self.maxUnavailable != '0%')")
         .message("maxSurge 0 needs a maxUnavailable of at least 1, or no pod could ever be \
                   replaced")
         .field_path(".maxUnavailable")

@@ -100,9 +100,11 @@ pub enum StrategyType {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.maxSurge) || !(string(self.maxSurge) in ['0', '0%']) || \
-                            (has(self.maxUnavailable) && !(string(self.maxUnavailable) in ['0', \
-                            '0%']))")
+    // Conversions to a string would cost more than Kubernetes 1.31 allows.
+    validation = Rule::new("!has(self.maxSurge) || \
+                            (self.maxSurge != 0 && self.maxSurge != '0%') || \
+                            (has(self.maxUnavailable) && \
+                            self.maxUnavailable != 0 && self.maxUnavailable != '0%')")
         .message("maxSurge 0 needs a maxUnavailable of at least 1, or no pod could ever be \
                   replaced")
         .field_path(".maxUnavailable")

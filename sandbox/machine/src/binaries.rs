@@ -28,12 +28,11 @@ impl ImageBinaries {
     /// development profile, and goes on beside what the caller does next; if the value is dropped,
     /// it is stopped.
     pub fn of(images: &[Image], folder: Option<&Path>, progress: Progress) -> Result<Self> {
-        let from = match folder {
-            Some(folder) => Source::Folder(folder.to_owned()),
-            None => {
-                progress.say("building the binaries of the images with cargo meanwhile");
-                Source::Cargo(start(images)?)
-            }
+        let from = if let Some(folder) = folder {
+            Source::Folder(folder.to_owned())
+        } else {
+            progress.say("building the binaries of the images with cargo meanwhile");
+            Source::Cargo(start(images)?)
         };
         Ok(Self {
             images: images.to_vec(),

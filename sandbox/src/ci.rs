@@ -11,7 +11,8 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use sandbox_machine::{
-    Column, Image, Name, OrderClients, Programs, Progress, Sandbox, Tool, cargo, checkout, table,
+    Column, Image, ImageBinaries, Name, OrderClients, Programs, Progress, Sandbox, Tool, cargo,
+    checkout, table,
 };
 
 use crate::stdout::print;
@@ -186,8 +187,9 @@ impl Stage {
     }
 
     fn on_cluster(name: &Name, mut command: Command) -> anyhow::Result<()> {
+        let binaries = ImageBinaries::of(&Image::ALL, None, Progress::default())?;
         let sandbox = Sandbox::up(name, Progress::default())?;
-        sandbox.images(&Image::ALL, None, Progress::default())?;
+        sandbox.images(binaries, Progress::default())?;
         sandbox.install_operator(&[
             "hints.enabled=true",
             "scaleTargets[0].apiGroup=apps",

@@ -13,6 +13,7 @@ use std::{
 };
 
 use crate::{
+    demo::Demo,
     release::{Binaries, Release},
     stdout::print,
 };
@@ -20,8 +21,8 @@ use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use sandbox_bench::{footprint, latency, soak};
 use sandbox_machine::{
-    Action, Column, ExternalCluster, Image, Machine, Name, Paths, Phase, Progress, Sandbox, Status,
-    own_processes,
+    Action, Column, ExternalCluster, Image, ImageBinaries, KubernetesVersion, Machine, Name, Paths,
+    Phase, Progress, Sandbox, Status, own_processes,
 };
 
 /// A complete real system on this machine: Kubernetes, Temporal, PostgreSQL, SMTP, Prometheus.
@@ -52,7 +53,11 @@ pub(crate) struct Cli {
 enum Subcommands {
     /// Install and build what is missing, start what does not run, and wait until everything is
     /// ready.
-    Up,
+    Up {
+        /// The version of Kubernetes, when the sandbox has no cluster yet. Default: 1.36.
+        #[arg(long, value_name = "VERSION")]
+        kubernetes: Option<KubernetesVersion>,
+    },
     /// Print the state and the address of each component.
     Status,
     /// Print the log of a component.
@@ -93,21 +98,7 @@ enum Subcommands {
         set: Vec<String>,
     },
     /// Start everything, place orders, watch the fleet scale, and verify the outcome of each order.
-    Demo {
-        /// Number of orders, from the start of the file; the file repeats if it has fewer. Default:
-        /// all orders of the file.
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-        orders: Option<u32>,
-        /// A file of orders, one JSON object per line. Default: sandbox/demo/orders.jsonl.
-        #[arg(long, value_name = "FILE")]
-        file: Option<PathBuf>,
-        /// A folder with static binaries for the images. Default: cargo builds them.
-        #[arg(long, value_name = "FOLDER")]
-        binaries: Option<PathBuf>,
-        /// Draw the Grafana dashboard of the run into this SVG file.
-        #[arg(long, value_name = "FILE.svg")]
-        picture: Option<PathBuf>,
-    },
+    Demo(Demo),
     /// Draw the chart's Grafana dashboard as an SVG file, from the data in Prometheus.
     Picture {
         /// The file to write.
@@ -238,7 +229,7 @@ impl Cli {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let name = &self.name;
         if let (Some(context), Some(host_address)) = (self.context, self.host_address) {
-            if !matches!(self.command, Subcommands::Up | Subcommands::Demo { .. }) {
+            if !matches!(self.command, Subcommands::Up { .. } | Subcommands::Demo(_)) {
                 bail!(
                     "use --context only with `up` and `demo`; the sandbox remembers the context \
                      afterwards"
@@ -255,7 +246,7 @@ impl Cli {
             )?;
         }
         match self.command {
-            Subcommands::Up => up(name)?,
+            Subcommands::Up { kubernetes } => up(name, kubernetes)?,
             Subcommands::Status => return status(name),
             Subcommands::Logs { component, follow } => logs(name, &component, follow)?,
             Subcommands::Kubectl { args } => replace(Sandbox::open(name)?.kubectl().args(args))?,
@@ -265,21 +256,7 @@ impl Cli {
                 let settings: Vec<&str> = set.iter().map(String::as_str).collect();
                 Sandbox::open(name)?.install_operator(&settings)?;
             }
-            Subcommands::Demo {
-                orders,
-                file,
-                binaries,
-                picture,
-            } => {
-                let orders = orders.map(usize::try_from).transpose()?;
-                let options = sandbox_demo::Options {
-                    orders,
-                    file,
-                    binaries,
-                    picture,
-                };
-                sandbox_demo::run(name, &options, Progress::default())?;
-            }
+            Subcommands::Demo(demo) => demo.run(name)?,
             Subcommands::Picture {
                 file,
                 minutes,
@@ -327,7 +304,10 @@ impl Cli {
     }
 }
 
-fn up(name: &Name) -> anyhow::Result<()> {
+fn up(name: &Name, kubernetes: Option<KubernetesVersion>) -> anyhow::Result<()> {
+    if let Some(version) = kubernetes {
+        Sandbox::use_kubernetes(name, version)?;
+    }
     let sandbox = Sandbox::up(name, Progress::default())?;
     print(&table(&sandbox.status()?))?;
     print(&addresses(&sandbox)?)
@@ -365,7 +345,9 @@ fn measured(name: &Name, trials: u16, only: Vec<latency::Setting>) -> anyhow::Re
 
 fn images(name: &Name, only: &[Image], binaries: Option<&Path>) -> anyhow::Result<()> {
     let images = if only.is_empty() { &Image::ALL } else { only };
-    let loaded = Sandbox::open(name)?.images(images, binaries, Progress::default())?;
+    let sandbox = Sandbox::open(name)?;
+    let binaries = ImageBinaries::of(images, binaries, Progress::default())?;
+    let loaded = sandbox.images(binaries, Progress::default())?;
     for image in loaded {
         if let Some(archive) = image.archive {
             print(&format!(

@@ -2,6 +2,7 @@
 
 mod ci;
 mod cli;
+mod demo;
 mod release;
 mod stdout;
 

@@ -138,6 +138,7 @@ fn a_sandbox_starts_survives_killed_processes_and_leaves_nothing() {
     one.ok(&["up"]);
     pods_run_and_reach_what_they_should(&one);
     up_twice_is_harmless(&one);
+    a_cluster_keeps_its_version(&one);
     components_obey(&one);
     a_component_that_dies_is_started_again(&one);
     up_repairs_after_the_death_of(&one, "supervisor");
@@ -182,6 +183,14 @@ fn up_twice_is_harmless(machine: &Machine) {
         (machine.process("supervisor"), machine.status().started),
         (supervisor, began)
     );
+}
+
+fn a_cluster_keeps_its_version(machine: &Machine) {
+    machine.ok(&["up", "--kubernetes", "1.36"]);
+    let other = machine.run(&["up", "--kubernetes", "1.31"]);
+    assert!(!other.status.success(), "a cluster changed its version");
+    let said = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(said.contains("has a cluster of Kubernetes 1.36"), "{said}");
 }
 
 fn components_obey(machine: &Machine) {

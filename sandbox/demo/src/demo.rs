@@ -22,7 +22,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use sandbox_machine::{
-    Attempt, Column, Image, Name, Progress, Sandbox, checkout, files, run_id, table,
+    Attempt, Column, Image, ImageBinaries, Name, Progress, Sandbox, checkout, files, run_id, table,
 };
 
 /// The orders that ship with the project, in the checkout.
@@ -62,11 +62,10 @@ fn run_through(name: &Name, options: &Options, progress: Progress) -> Result<()>
     let run_id = run_id();
     let orders = read_orders(options, &run_id)?;
 
+    let binaries = ImageBinaries::of(&Image::ALL, options.binaries.as_deref(), progress)?;
     let sandbox = phases.time("sandbox up", || Sandbox::up(name, progress))?;
     let _only_one = lock(&sandbox)?;
-    let loaded = phases.time("images", || {
-        sandbox.images(&Image::ALL, options.binaries.as_deref(), progress)
-    })?;
+    let loaded = phases.time("images", || sandbox.images(binaries, progress))?;
     sandbox.check_loaded(&loaded)?;
     progress.say("installing the operator with its chart");
     phases.time("operator installed", || sandbox.install_operator(&[]))?;

@@ -217,6 +217,8 @@ fn prometheus(paths: &Paths) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn paths() -> Paths {
@@ -247,6 +249,23 @@ mod tests {
     fn pods_get_the_address_of_the_dns_service() {
         assert_eq!(kubelet(&paths())["clusterDNS"], json!([DNS_SERVICE]));
         assert!(corefile(&paths()).contains("kubeconfig /s/t1/pki/coredns.kubeconfig sandbox"));
+    }
+
+    #[test]
+    fn coredns_is_built_with_the_plugins_that_the_corefile_names_and_no_other() {
+        let corefile = corefile(&paths());
+        let named: BTreeSet<&str> = corefile
+            .lines()
+            .filter_map(|line| line.strip_prefix("    "))
+            .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        let built: BTreeSet<&str> = include_str!("../modules/coredns/main.go")
+            .lines()
+            .filter_map(|line| line.split_once("github.com/coredns/coredns/plugin/"))
+            .map(|(_, plugin)| plugin.trim_end_matches('"'))
+            .collect();
+        assert_eq!(built, named);
     }
 
     #[test]

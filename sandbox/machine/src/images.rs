@@ -1,6 +1,5 @@
-//! Builds the project's own images: compiles the binaries with cargo, packs them with the project's
-//! Dockerfile, and loads them into the sandbox's containerd. Starts cargo, buildah and ctr; writes
-//! below the state folder.
+//! Builds the project's own images: packs their binaries with the project's Dockerfile, and loads
+//! them into the sandbox's containerd. Starts buildah and ctr; writes below the state folder.
 
 use std::{
     collections::BTreeMap,
@@ -15,8 +14,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     architecture::Architecture,
+    binaries::ImageBinaries,
     buildah,
-    cargo::{cargo, executables},
     checkout::checkout,
     error::{Attempt, Error, Result},
     files,
@@ -54,21 +53,10 @@ struct Entry {
 impl Sandbox {
     /// Builds images and brings those that changed into the cluster; beside an external cluster
     /// they are pushed to its registry or written to archives. The gateway is started or restarted
-    /// with a new order worker. `binaries` is a folder of finished static binaries; without it
-    /// cargo builds them with the development profile.
-    pub fn images(
-        &self,
-        images: &[Image],
-        binaries: Option<&Path>,
-        progress: Progress,
-    ) -> Result<Vec<Loaded>> {
-        let binaries = match binaries {
-            Some(folder) => images
-                .iter()
-                .map(|image| folder.join(image.binary()))
-                .collect(),
-            None => build(images, progress)?,
-        };
+    /// with a new order worker.
+    pub fn images(&self, binaries: ImageBinaries, progress: Progress) -> Result<Vec<Loaded>> {
+        let images = binaries.images().to_vec();
+        let binaries = binaries.paths(progress)?;
         let mut loaded = Vec::new();
         for (number, (image, binary)) in images.iter().zip(&binaries).enumerate() {
             let reference = self.image_reference(*image);
@@ -240,19 +228,6 @@ fn hash(files: &[&Path]) -> Result<String> {
         hasher.update(&content);
     }
     Ok(hex::encode(hasher.finalize()))
-}
-
-/// Builds the images' binaries with cargo, with the features of the whole workspace, so that the
-/// tests can reuse every dependency.
-fn build(images: &[Image], progress: Progress) -> Result<Vec<PathBuf>> {
-    progress.say("building the binaries of the images with cargo");
-    let mut command = cargo();
-    command.args(["build", "--workspace"]);
-    let binaries = images.iter().map(|image| image.binary());
-    executables(
-        command.current_dir(checkout()?),
-        &binaries.collect::<Vec<_>>(),
-    )
 }
 
 #[cfg(test)]

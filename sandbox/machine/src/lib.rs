@@ -3,6 +3,7 @@
 //! the cluster tests both use it.
 
 mod architecture;
+mod binaries;
 pub mod buildah;
 mod cargo;
 mod cgroup;
@@ -18,6 +19,7 @@ mod forward;
 mod image;
 mod image_root;
 mod images;
+mod kubernetes_version;
 mod machine;
 mod manifests;
 mod names;
@@ -43,6 +45,7 @@ mod test_image;
 mod which;
 
 pub use architecture::Architecture;
+pub use binaries::ImageBinaries;
 pub use cargo::{cargo, executables};
 pub use checkout::checkout;
 pub use error::{Attempt, Error, Result, last_lines};
@@ -51,6 +54,7 @@ pub use external_cluster::ExternalCluster;
 pub use image::Image;
 pub use image_root::lay_out;
 pub use images::Loaded;
+pub use kubernetes_version::KubernetesVersion;
 pub use machine::Machine;
 pub use manifests::{SERVICES, SERVICES_NAMESPACE};
 pub use names::{NODE, OPERATOR_LEASE, OPERATOR_NAMESPACE, OPERATOR_RELEASE};

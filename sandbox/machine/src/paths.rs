@@ -164,6 +164,11 @@ impl Paths {
         self.state.join("context.json")
     }
 
+    /// The version of Kubernetes that was chosen, if one was.
+    pub(crate) fn kubernetes_version_file(&self) -> PathBuf {
+        self.state.join("kubernetes.json")
+    }
+
     /// Where `kubectl proxy` answers for the external cluster; a unix socket, so that it is reached
     /// from inside.
     pub(crate) fn api_socket(&self) -> PathBuf {

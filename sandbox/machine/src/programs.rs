@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::{
     error::{Attempt, Result},
+    kubernetes_version::KubernetesVersion,
     paths::Paths,
     provision::plan::{self, Module},
     which,
@@ -61,9 +62,10 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Where the programs are once provisioning is done. Does not check that they are there.
+    /// Where the programs are once provisioning is done, for the version of Kubernetes that was
+    /// chosen for this sandbox. Does not check that they are there.
     pub fn locate(paths: &Paths) -> Result<Self> {
-        let modules = plan::modules();
+        let modules = plan::modules(KubernetesVersion::read(paths)?);
         let built = |module: &str, program: &str| {
             modules
                 .iter()

@@ -15,6 +15,7 @@ use crate::{
     external_cluster::ExternalCluster,
     files, forward,
     image::Image,
+    kubernetes_version::KubernetesVersion,
     machine::Machine,
     net::{NODE, Ports},
     paths::{Name, Paths},
@@ -105,6 +106,27 @@ impl Sandbox {
             )));
         }
         files::write_json(&paths.external_cluster_file(), external)
+    }
+
+    /// Chooses the version of Kubernetes for the sandbox of this name. It keeps it until `clean`.
+    pub fn use_kubernetes(name: &Name, version: KubernetesVersion) -> Result<()> {
+        let Machine {
+            paths,
+            external_cluster,
+            ..
+        } = Machine::read(name)?;
+        let _one_at_a_time = lock(&paths)?;
+        if let Some(external) = external_cluster {
+            return Err(Error::Usage(format!(
+                "the sandbox {:?} uses the cluster of the context {:?}, whose Kubernetes is not \
+                 its own; omit --kubernetes, or choose another --name",
+                name.as_str(),
+                external.context
+            )));
+        }
+        let has_cluster = paths.state.join("etcd").exists() || lifecycle::is_up(&paths)?;
+        KubernetesVersion::read(&paths)?.check_change(name, version, has_cluster)?;
+        version.write(&paths)
     }
 
     /// Installs and builds what is missing on the machine, and starts nothing.

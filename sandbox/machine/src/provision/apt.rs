@@ -9,7 +9,10 @@ use std::{
 use crate::{
     error::{Error, Result},
     progress::Step,
-    provision::plan::{PACKAGES, PYTHON, Package, Scope},
+    provision::{
+        packages::{PACKAGES, Package},
+        plan::{PYTHON, Scope},
+    },
     run, which,
 };
 
@@ -53,8 +56,11 @@ fn is_there(package: Package) -> bool {
     }
 }
 
-/// Installs packages without starting their services.
-pub(super) fn install(packages: &[Package], mut step: Step) -> Result<()> {
+/// Returns an error that names the remedy if these packages are missing and cannot be installed.
+pub(super) fn check(packages: &[Package]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
     let names: Vec<&str> = packages.iter().map(|package| package.package).collect();
     if which::find("apt-get").is_none() {
         return Err(Error::Machine(format!(
@@ -70,6 +76,13 @@ pub(super) fn install(packages: &[Package], mut step: Step) -> Result<()> {
             names.join(" ")
         )));
     }
+    Ok(())
+}
+
+/// Installs packages without starting their services.
+pub(super) fn install(packages: &[Package], mut step: Step) -> Result<()> {
+    check(packages)?;
+    let names: Vec<&str> = packages.iter().map(|package| package.package).collect();
     step.update(&names.join(", "));
     let policy = hold_services()?;
     let result = apt(&["update"]).and_then(|()| {

@@ -1,4 +1,4 @@
-//! Builds the pinned Go programs. Runs `go build` in a temporary folder of the cache, which gets
+//! Builds the pinned Go programs. Runs `go` in a temporary folder of the cache, which gets
 //! its final name only when the build is complete.
 
 use std::{
@@ -16,6 +16,10 @@ use crate::{
     provision::plan::Module,
     run::{self, TAIL},
 };
+
+/// The compiler spends much of its time on debug information, which the linker leaves out (`-w`).
+/// Without it the programs are the same, so the names of their folders do not depend on it.
+const NO_DEBUG_INFORMATION: &str = "-gcflags=all=-dwarf=false";
 
 /// A module that is being built.
 pub(super) struct Build<'a> {
@@ -56,16 +60,24 @@ impl<'a> Build<'a> {
         &self.source
     }
 
-    /// Builds one program.
-    pub(super) fn program(&self, name: &str, package: &str, mut step: Step) -> Result<()> {
+    /// Downloads what the programs are made of. Done before [`Self::programs`], it only saves time.
+    pub(super) fn download(&self) -> Result<()> {
+        self.list().map(drop)
+    }
+
+    /// Builds the module's programs, all with one command: while one is linked, packages of the
+    /// others are compiled.
+    pub(super) fn programs(&self, mut step: Step) -> Result<()> {
         step.update("listing its packages");
-        let total = self.packages(package)?;
+        let total = self.list()?;
         let mut command = self.go();
         command.args(["build", "-v"]).args(self.module.flags());
-        command
-            .arg("-o")
-            .arg(self.unfinished.join(name))
-            .arg(package);
+        command.arg("-o").arg(match self.module.programs {
+            [(name, _)] => self.unfinished.join(name),
+            // Go names them after their packages.
+            _ => self.unfinished.clone(),
+        });
+        command.arg(NO_DEBUG_INFORMATION).args(self.package_paths());
         let what = run::describe(&command);
         let mut child = command
             .stderr(Stdio::piped())
@@ -101,15 +113,21 @@ impl<'a> Build<'a> {
     }
 
     /// Gives the folder its final name.
-    pub(super) fn finish(self) -> Result<()> {
+    pub(super) fn finish(&self) -> Result<()> {
         remove_folder(&self.source)?;
         fs::rename(&self.unfinished, &self.finished)
             .attempt(|| format!("renaming a new file to {}", self.finished.display()))
     }
 
-    fn packages(&self, package: &str) -> Result<usize> {
-        let listed = run::output(self.go().args(["list", "-deps", package]))?;
-        Ok(listed.lines().count())
+    /// Counts the packages that the programs are made of. Downloads those that are missing.
+    fn list(&self) -> Result<usize> {
+        let mut command = self.go();
+        command.args(["list", "-deps"]).args(self.package_paths());
+        Ok(run::output(&mut command)?.lines().count())
+    }
+
+    fn package_paths(&self) -> impl Iterator<Item = &'static str> {
+        self.module.programs.iter().map(|(_, package)| *package)
     }
 
     fn go(&self) -> Command {

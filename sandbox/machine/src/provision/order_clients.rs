@@ -47,10 +47,7 @@ pub(crate) fn provision(paths: &Paths, progress: Progress) -> Result<OrderClient
             ));
         }
         let build = go::Build::start(paths, &module)?;
-        for (program, package) in module.programs {
-            let step = progress.step(total, total, *program);
-            build.program(program, package, step)?;
-        }
+        build.programs(progress.step(total, total, module.name))?;
         build.finish()?;
     }
     Ok(clients)

@@ -1,8 +1,10 @@
-//! The packages and Go modules that a sandbox needs, and how each is built. Pure.
+//! The Go modules that a sandbox needs, and how each is built. Pure.
 
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+
+use crate::kubernetes_version::KubernetesVersion;
 
 /// The Python of the distribution: the one that Debian's aiosmtpd belongs to.
 pub(crate) const PYTHON: &str = "/usr/bin/python3";
@@ -19,85 +21,6 @@ pub(crate) enum Scope {
     /// Only what runs beside the pods of an external cluster.
     Services,
 }
-
-/// A program of the distribution: the package that has it, and a path that shows it is installed (a
-/// bare name is looked for in PATH).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Package {
-    pub(crate) package: &'static str,
-    pub(crate) shown_by: &'static str,
-}
-
-impl Package {
-    /// Whether a sandbox of this scope needs it.
-    pub(crate) fn is_for(self, scope: Scope) -> bool {
-        let of_the_cluster = [
-            "iptables",
-            "conntrack",
-            "runc",
-            "containernetworking-plugins",
-            "lua5.4",
-        ];
-        scope == Scope::Cluster || !of_the_cluster.contains(&self.package)
-    }
-}
-
-/// Everything that comes from the distribution.
-pub(crate) const PACKAGES: [Package; 13] = [
-    Package {
-        package: "util-linux",
-        shown_by: "unshare",
-    },
-    Package {
-        package: "iproute2",
-        shown_by: "ip",
-    },
-    Package {
-        package: "iptables",
-        shown_by: "iptables",
-    },
-    Package {
-        package: "conntrack",
-        shown_by: "conntrack",
-    },
-    Package {
-        package: "runc",
-        shown_by: "runc",
-    },
-    Package {
-        package: "containernetworking-plugins",
-        shown_by: "/usr/lib/cni/bridge",
-    },
-    Package {
-        package: "buildah",
-        shown_by: "buildah",
-    },
-    Package {
-        package: "prometheus",
-        shown_by: "prometheus",
-    },
-    Package {
-        package: "postgresql",
-        shown_by: "/usr/lib/postgresql",
-    },
-    Package {
-        package: "python3-venv",
-        shown_by: "/usr/lib/python3",
-    },
-    Package {
-        package: "python3-aiosmtpd",
-        shown_by: "/usr/lib/python3/dist-packages/aiosmtpd/__init__.py",
-    },
-    // Runs the health check for Argo CD, in a test.
-    Package {
-        package: "lua5.4",
-        shown_by: "lua5.4",
-    },
-    Package {
-        package: "ca-certificates",
-        shown_by: "/etc/ssl/certs/ca-certificates.crt",
-    },
-];
 
 /// A Go module of ours that names and pins the programs of one family.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,17 +46,10 @@ macro_rules! files {
     };
 }
 
-/// The modules in the order in which they are built: quick ones first, so that a missing compiler
-/// shows early.
-pub(crate) fn modules() -> Vec<Module> {
+/// The modules in the order in which they are built. The image of `pause` comes last: it is made
+/// with a package of the distribution, which is installed meanwhile.
+pub(crate) fn modules(kubernetes: KubernetesVersion) -> Vec<Module> {
     vec![
-        Module {
-            name: "pause",
-            programs: &[("pause", ".")],
-            versioned_by: "",
-            version_symbol: None,
-            files: files!("pause", "main.go", "Dockerfile"),
-        },
         Module {
             name: "etcd",
             programs: &[("etcd", "go.etcd.io/etcd/server/v3")],
@@ -170,25 +86,20 @@ pub(crate) fn modules() -> Vec<Module> {
                 ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
                 ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
             ],
-            versioned_by: "k8s.io/kubernetes",
-            // Without it the server calls itself v0.0.0.
-            version_symbol: Some("k8s.io/component-base/version.gitVersion"),
-            files: files!("kubernetes"),
+            ..kubernetes_module(kubernetes)
         },
         // Apart from the others, because with an external cluster it is needed alone.
         Module {
             name: "kubectl",
             programs: &[("kubectl", "k8s.io/kubernetes/cmd/kubectl")],
-            versioned_by: "k8s.io/kubernetes",
-            version_symbol: Some("k8s.io/component-base/version.gitVersion"),
-            files: files!("kubernetes"),
+            ..kubernetes_module(kubernetes)
         },
         Module {
             name: "coredns",
-            programs: &[("coredns", "github.com/coredns/coredns")],
+            programs: &[("coredns", ".")],
             versioned_by: "github.com/coredns/coredns",
             version_symbol: None,
-            files: files!("coredns"),
+            files: files!("coredns", "main.go"),
         },
         Module {
             name: "helm",
@@ -207,7 +118,30 @@ pub(crate) fn modules() -> Vec<Module> {
             version_symbol: None,
             files: files!("kubeconform"),
         },
+        Module {
+            name: "pause",
+            programs: &[("pause", ".")],
+            versioned_by: "",
+            version_symbol: None,
+            files: files!("pause", "main.go", "Dockerfile"),
+        },
     ]
+}
+
+/// What the modules of Kubernetes have in common.
+fn kubernetes_module(version: KubernetesVersion) -> Module {
+    Module {
+        name: "",
+        programs: &[],
+        versioned_by: "k8s.io/kubernetes",
+        // Without it the server calls itself v0.0.0.
+        version_symbol: Some("k8s.io/component-base/version.gitVersion"),
+        files: match version {
+            KubernetesVersion::V1_31 => files!("kubernetes-1.31"),
+            KubernetesVersion::V1_36 => files!("kubernetes-1.36"),
+            KubernetesVersion::V1_37 => files!("kubernetes-1.37"),
+        },
+    }
 }
 
 /// The order system's client in Go, which only the tests need.
@@ -283,6 +217,13 @@ impl Module {
             .unwrap_or("")
     }
 
+    /// Its name and version, for people.
+    pub(crate) fn label(&self) -> String {
+        format!("{} {}", self.name, self.version())
+            .trim_end()
+            .to_owned()
+    }
+
     /// The flags of `go build`.
     pub(crate) fn flags(&self) -> Vec<String> {
         let link = match self.version_symbol {
@@ -308,9 +249,14 @@ pub(crate) fn temporal_folder(cache: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+
+    /// The modules of a sandbox for which no version was chosen.
+    fn modules() -> Vec<Module> {
+        super::modules(KubernetesVersion::default())
+    }
 
     #[test]
     fn every_family_has_the_version_that_its_module_pins() {
@@ -319,7 +265,6 @@ mod tests {
             .map(|module| (module.name, module.version().to_owned()))
             .collect();
         let expected = [
-            ("pause", ""),
             ("etcd", "v3.7.3"),
             ("containerd", "v2.4.2"),
             ("kubernetes", "v1.36.3"),
@@ -327,6 +272,7 @@ mod tests {
             ("coredns", "v1.15.0"),
             ("helm", "v4.3.1"),
             ("kubeconform", "v0.8.0"),
+            ("pause", ""),
         ]
         .map(|(name, version)| (name, version.to_owned()));
         assert_eq!(versions, expected);
@@ -347,6 +293,74 @@ mod tests {
                 "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3"
             ]
         );
+    }
+
+    #[test]
+    fn every_version_of_kubernetes_is_pinned_and_has_folders_of_its_own() {
+        let pinned = KubernetesVersion::ALL.map(|version| {
+            let modules = super::modules(version);
+            let of_kubernetes: Vec<_> = modules
+                .iter()
+                .filter(|module| matches!(module.name, "kubernetes" | "kubectl"))
+                .map(|module| (module.name, module.version().to_owned()))
+                .collect();
+            (version.name(), of_kubernetes)
+        });
+        let both = |version: &str| {
+            ["kubernetes", "kubectl"]
+                .map(|name| (name, version.to_owned()))
+                .to_vec()
+        };
+        assert_eq!(
+            pinned,
+            [
+                ("1.31", both("v1.31.14")),
+                ("1.36", both("v1.36.3")),
+                ("1.37", both("v1.37.2")),
+            ]
+        );
+        let all = KubernetesVersion::ALL.map(super::modules);
+        let folders: BTreeSet<_> = all
+            .iter()
+            .flatten()
+            .map(|module| module.folder(Path::new("/c")))
+            .collect();
+        // The programs beside Kubernetes are the same for every version.
+        let (of_kubernetes, others) = (2 * KubernetesVersion::ALL.len(), modules().len() - 2);
+        assert_eq!(folders.len(), of_kubernetes + others);
+    }
+
+    /// `go build` names the programs of a module with several after their packages.
+    #[test]
+    fn one_of_several_programs_has_the_name_of_its_package() {
+        for module in modules() {
+            if module.programs.len() > 1 {
+                for (program, package) in module.programs {
+                    assert_eq!(package.rsplit('/').next(), Some(*program));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_coredns_and_helm_have_in_common_is_compiled_once() {
+        let pins = |name: &str| -> BTreeMap<String, String> {
+            let modules = modules();
+            let module = modules.iter().find(|module| module.name == name).unwrap();
+            let lines = module.files[0].1.lines();
+            lines
+                .filter_map(|line| line.trim().strip_suffix(" // indirect")?.split_once(' '))
+                .map(|(path, version)| (path.to_owned(), version.to_owned()))
+                .collect()
+        };
+        let (coredns, helm) = (pins("coredns"), pins("helm"));
+        let common = |of: &BTreeMap<String, String>, other: &BTreeMap<String, String>| {
+            let mut common = of.clone();
+            common.retain(|path, _| other.contains_key(path));
+            common
+        };
+        assert_eq!(common(&coredns, &helm), common(&helm, &coredns));
+        assert!(common(&helm, &coredns).contains_key("k8s.io/client-go"));
     }
 
     #[test]
@@ -384,21 +398,6 @@ mod tests {
             .map(|module| module.name)
             .collect();
         assert_eq!(modules, ["kubectl", "helm"]);
-        let left_out: Vec<_> = PACKAGES
-            .iter()
-            .filter(|package| !package.is_for(Scope::Services))
-            .map(|package| package.package)
-            .collect();
-        assert_eq!(
-            left_out,
-            [
-                "iptables",
-                "conntrack",
-                "runc",
-                "containernetworking-plugins",
-                "lua5.4"
-            ]
-        );
     }
 
     #[test]

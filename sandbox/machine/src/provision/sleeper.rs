@@ -94,9 +94,7 @@ pub(crate) fn provision(paths: &Paths, progress: Progress) -> Result<Built> {
         ));
     }
     let build = go::Build::start(paths, &module)?;
-    for (program, package) in module.programs {
-        build.program(program, package, progress.step(1, 1, *program))?;
-    }
+    build.programs(progress.step(1, 1, module.name))?;
     for (name, content) in module.files {
         if *name == "Dockerfile" {
             write_file(&build.folder().join(name), content.as_bytes())?;
@@ -111,14 +109,14 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::provision::plan;
+    use crate::{kubernetes_version::KubernetesVersion, provision::plan};
 
     #[test]
     fn the_sleeper_is_pinned_and_not_part_of_a_sandbox() {
         let module = module();
         assert_eq!(module.version(), "v1.50.0");
         assert!(
-            plan::modules()
+            plan::modules(KubernetesVersion::default())
                 .iter()
                 .all(|other| other.name != module.name)
         );

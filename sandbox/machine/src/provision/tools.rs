@@ -95,11 +95,7 @@ pub(crate) fn provision(paths: &Paths, tool: Tool, progress: Progress) -> Result
         )));
     }
     let build = go::Build::start(paths, &module)?;
-    for (number, (program, package)) in module.programs.iter().enumerate() {
-        let label = format!("{program} {}", module.version());
-        let step = progress.step(number + 1, module.programs.len(), label);
-        build.program(program, package, step)?;
-    }
+    build.programs(progress.step(1, 1, module.label()))?;
     build.finish()?;
     Ok(folder.join(module.name))
 }
@@ -107,7 +103,7 @@ pub(crate) fn provision(paths: &Paths, tool: Tool, progress: Progress) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provision::plan;
+    use crate::{kubernetes_version::KubernetesVersion, provision::plan};
 
     #[test]
     fn the_tools_are_pinned_and_not_part_of_a_sandbox() {
@@ -124,7 +120,7 @@ mod tests {
         ];
         assert_eq!(versions, expected);
         for module in &modules {
-            let mut all = plan::modules().into_iter();
+            let mut all = plan::modules(KubernetesVersion::default()).into_iter();
             assert!(all.all(|other| other.name != module.name));
         }
     }

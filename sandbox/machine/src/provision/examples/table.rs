@@ -1,6 +1,6 @@
 //! How each example is built. Pure.
 
-use crate::provision::plan::Package;
+use crate::provision::packages::Package;
 
 /// How the image of one example is made.
 #[derive(Debug, PartialEq, Eq)]

@@ -109,7 +109,7 @@ impl Scrapers {
         let (port, interval) = (target.port, target.interval);
         let mut queues = self.inner.queues();
         let key = (owner.clone(), queue.to_owned());
-        // Rounds that panicked begin anew.
+        // Rounds that panicked start over.
         if queues
             .get(&key)
             .is_some_and(|queue| queue.task.is_finished())

@@ -284,7 +284,7 @@ pub struct ForecastSpec {
     pub mode: ForecastMode,
 
     /// The time zone of the days and weeks, as an IANA name. Example: Europe/Berlin. A change
-    /// begins anew. Default: UTC.
+    /// starts over. Default: UTC.
     #[serde(default = "default_time_zone")]
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(validation = IANA_NAME)]

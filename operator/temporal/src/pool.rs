@@ -362,7 +362,7 @@ impl Readers {
             if let Err(panic) = AssertUnwindSafe(running).catch_unwind().await {
                 tracing::error!(
                     %server_namespace,
-                    "reading this Temporal namespace panicked: {}; it starts anew; please report \
+                    "reading this Temporal namespace panicked: {}; it starts over; please report \
                      it",
                     panic_text(&*panic)
                 );

@@ -6,6 +6,7 @@
 
 mod links;
 mod operations;
+mod quotes;
 mod reference;
 mod remedies;
 mod scaling;

@@ -183,7 +183,7 @@ fn every_named_path_exists() {
 }
 
 /// The code spans of each line.
-fn quoted(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
         .flat_map(|line| line.split('`').skip(1).step_by(2))
 }

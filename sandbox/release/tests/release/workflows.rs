@@ -3,6 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use sandbox_machine::{Name, Progress, Result, Sandbox, Tool, checkout, run};
+use serde_json::{Value, json};
 
 /// What actionlint says of a workflow. Programs that it would start if they are installed are left
 /// out, so that it says the same on every machine.
@@ -43,5 +44,25 @@ fn a_mistake_in_a_workflow_is_noticed() {
         fs::write(&file, text.replace(part, by)).unwrap();
         let error = check(&file).unwrap_err().to_string();
         assert!(error.contains(complaint), "{by}: {error}");
+    }
+}
+
+/// What Artifact Hub's documentation asks of a chart in a registry.
+#[test]
+fn artifact_hub_finds_who_publishes_the_chart() {
+    let root = checkout().unwrap();
+    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
+    let metadata: Value = serde_saphyr::from_str(&read("charts/artifacthub-repo.yml")).unwrap();
+    let id = json!({"repositoryID": "${ARTIFACTHUB_REPOSITORY_ID}"});
+    assert_eq!(metadata, id);
+    let workflow = read(".github/workflows/release.yaml");
+    for part in [
+        "ARTIFACTHUB_REPOSITORY_ID: ${{ vars.ARTIFACTHUB_REPOSITORY_ID }}",
+        "envsubst < charts/artifacthub-repo.yml > artifacthub/artifacthub-repo.yml",
+        "/charts/taskqueue-operator:artifacthub.io\"",
+        ":application/vnd.cncf.artifacthub.config.v1+yaml",
+        "artifacthub-repo.yml:application/vnd.cncf.artifacthub.repository-metadata.layer.v1.yaml",
+    ] {
+        assert!(workflow.contains(part), "{part} is missing in {workflow}");
     }
 }

@@ -49,8 +49,9 @@ pub struct DemandTerms {
     /// it adds one replica, up to the number of live pods.
     pub in_flight_milli: u64,
     /// The slots that clear arrivals and backlog in time, plus the reserve, ÷ slots per replica. At
-    /// most one slot for every task that is in work, waits, or arrives within one wait target. More
-    /// than the requested replicas only for tasks that will still wait when further ones are ready.
+    /// most one slot for every task that is in work, waits, or arrives within one wait target or one
+    /// reaction time, whichever is shorter. More than the requested replicas only for tasks that
+    /// will still wait when further ones are ready.
     pub drain_milli: u64,
     /// If the head of the backlog is older than the target, the slots count as taken, and more
     /// tasks wait than find a free one: the replicas that were ready at the reading plus one step,
@@ -384,10 +385,12 @@ impl Formula {
         (self.backlog + self.arrivals * self.start_up).less(done)
     }
 
-    /// u + B + λ × W: a task never needs more than one slot, whether it is in flight, waiting, or
-    /// arrives within one wait target.
+    /// u + B + λ × min(W, R): a task never needs more than one slot, whether it is in flight,
+    /// waiting, or arrives within one wait target. A pod for tasks that arrive after R can still be
+    /// requested later.
     fn tasks(&self) -> Milli {
-        self.in_work + self.backlog + limited(self.arrivals, self.limit) * self.wait_target
+        let soon = self.wait_target.min(self.headroom.reaction);
+        self.in_work + self.backlog + limited(self.arrivals, self.limit) * soon
     }
 
     /// earned + max(a quarter of earned, at most 4 more), but at most what the tasks can fill: a

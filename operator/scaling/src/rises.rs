@@ -3,11 +3,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::milli::Milli;
 use crate::observation::{PerType, TaskType};
 use crate::time::{Time, millis};
 
-/// A rise is forgotten over this time, evenly.
+/// In each of these times, 63 % of a rise is forgotten.
 const FADES: Duration = Duration::from_mins(20);
+/// An even load of n slots rises by about the square root of n: of a rise, this part of the root is
+/// no burst, in percent. The reserve covers it.
+const EVEN_PERCENT: u32 = 50;
 /// The maximum number of readings kept.
 const READINGS: u32 = 32;
 
@@ -32,7 +36,10 @@ impl Rises {
         for task_type in TaskType::ALL {
             let now = *load.get(task_type);
             let before = self.recent.iter().map(|(_, load)| *load.get(task_type));
-            let rise = now.saturating_sub(before.min().unwrap_or(now));
+            let before = Milli::from_thousandths(before.min().unwrap_or(now));
+            let even = before.root().percent(EVEN_PERCENT);
+            let rise = Milli::from_thousandths(now).less(before + even);
+            let rise = rise.thousandths();
             let most = self.most.get_mut(task_type);
             let faded = most.saturating_mul(passed).checked_div(millis(FADES));
             *most = most.saturating_sub(faded.unwrap_or(0)).max(rise);
@@ -44,7 +51,8 @@ impl Rises {
         }
     }
 
-    /// The largest recent rise within one reaction time, in thousandths of a slot.
+    /// The largest recent rise within one reaction time beyond that of an even load, in thousandths
+    /// of a slot.
     pub(crate) const fn most(&self, task_type: TaskType) -> u64 {
         *self.most.get(task_type)
     }

@@ -12,10 +12,12 @@ use crate::smoothed::SMOOTHED;
 
 /// Free slots in percent of the square root of the tasks that come before new pods can help, if
 /// those help exactly when the target has passed. They are proportional to R ÷ W: the longer the
-/// target, the fewer. Chosen on one half of the loads of docs/contest.md.
+/// target, the fewer. This and the other constants of the rule were chosen on one half of the loads
+/// of docs/contest.md.
 const RESERVE_PERCENT: u32 = 80;
-/// The most free slots in percent of those in use.
-const MAX_RESERVE_PERCENT: u32 = 200;
+/// R ÷ W counts up to this in the reserve: an even load varies no more over a longer time. What
+/// does is the burst's.
+const MAX_REACTION_TARGETS: u32 = 6;
 /// The replicas in reserve where the tasks that vary are not counted, in percent of those needed,
 /// if new pods help exactly when the target has passed.
 const SHARE_PERCENT: u32 = 8;
@@ -24,12 +26,17 @@ const MAX_SHARE_PERCENT: u32 = 33;
 /// The most slots for a burst, in percent of those in use: once hardly any work is left, a large
 /// burst of the past keeps no large fleet.
 const MAX_BURST_PERCENT: u32 = 2000;
+/// The longer R is, the fewer rises of that length there are to see, and the further the largest
+/// one falls short of the next: it counts once more for each of this time in R.
+const RISE_AGAIN: Duration = Duration::from_mins(1);
+/// The most that a rise counts more, in percent.
+const MAX_RISE_AGAIN_PERCENT: u32 = 200;
 /// The shortest time in which a backlog is cleared, unless the target itself is shorter.
 const MIN_CLEAR_TIME: Duration = Duration::from_secs(10);
 /// The start-up that is assumed until a pod has been seen to start.
 pub(crate) const ASSUMED_START_UP: Duration = Duration::from_secs(5);
 /// How long replicas are kept if the target leaves time to start others.
-const SHORT_HOLD: Duration = Duration::from_secs(30);
+const SHORT_HOLD: Duration = Duration::from_secs(20);
 
 /// What one replica does with the tasks of one type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,20 +119,21 @@ impl Headroom {
         }
     }
 
-    /// 0.8 × √(tasks that come within R and the time of the mean, at most n) × R ÷ W, at most
-    /// 2 × n, for a load that keeps n slots in use: it varies by about that square root.
+    /// 0.8 × √(tasks that come within R and the time of the mean, at most n) × R ÷ W, with R ÷ W at
+    /// most 6, for a load that keeps n slots in use: it varies by about that square root.
     fn reserve(&self, steady: Milli, service_time: Duration) -> Milli {
         let come = steady * self.reaction.saturating_add(SMOOTHED) / service_time;
         let come = come.min(steady);
-        let reserve = come.root().percent(RESERVE_PERCENT) * self.reaction / self.wait_target;
-        reserve.min(steady.percent(MAX_RESERVE_PERCENT))
+        let most = self.wait_target.saturating_mul(MAX_REACTION_TARGETS);
+        come.root().percent(RESERVE_PERCENT) * self.reaction.min(most) / self.wait_target
     }
 
-    /// The slots for a burst like the largest recent one: what comes within one reaction time R
-    /// may take R + W ÷ 2, because tasks may wait; the rest of the target absorbs uneven arrivals.
-    /// At most 20 times the slots in use.
+    /// The slots for a burst like the largest recent one, which counts 1 + R ÷ 1 min times, at most
+    /// three: what comes within one reaction time R may take R + W ÷ 2, because tasks may wait; the
+    /// rest of the target absorbs uneven arrivals. At most 20 times the slots in use.
     pub(crate) fn burst(&self, mean_used: Milli, rise: Milli) -> Milli {
-        let load = (mean_used + rise) * self.reaction;
+        let again = (rise * self.reaction / RISE_AGAIN).min(rise.percent(MAX_RISE_AGAIN_PERCENT));
+        let load = (mean_used + rise + again) * self.reaction;
         let slots = load / self.reaction.saturating_add(self.half_target);
         slots.min(mean_used.percent(MAX_BURST_PERCENT))
     }

@@ -9,7 +9,7 @@
 
 #![allow(clippy::print_stdout, reason = "its output is the purpose")]
 
-use taskqueue_simulation::contest::{Conditions, Contest, Entry, Half, bounds, search};
+use taskqueue_simulation::contest::{Conditions, Contest, Entry, Half, Targets, bounds, search};
 
 fn main() {
     let conditions = Conditions::default();
@@ -20,6 +20,10 @@ fn main() {
     };
     println!("## Results\n");
     println!("{}", Contest::run(Half::Reported, &conditions).table());
+    println!("## Longer targets, pods that start within 3 s\n");
+    for half in [Half::Reported, Half::Chosen] {
+        println!("{}", Targets::run(half, &conditions.seeds).table());
+    }
     println!("## Search\n");
     println!("{}", search(Half::Chosen, &one).0);
     println!("## Bounds, seed 1\n");

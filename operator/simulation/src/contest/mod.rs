@@ -5,8 +5,10 @@ mod entrant;
 mod loads;
 mod report;
 mod score;
+mod targets;
 
 pub use entrant::{Entrant, Kind, kinds};
 pub use loads::{Half, Load, loads};
 pub use report::{Contest, bounds, search};
 pub use score::{Cell, Conditions, Entry, Scenario, enter, scenarios};
+pub use targets::Targets;

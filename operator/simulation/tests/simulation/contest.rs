@@ -1,7 +1,7 @@
 //! A short form of the contest: every load of the reported half, one seed. The whole contest is
 //! `cargo run --release -p taskqueue-simulation --example contest`.
 
-use taskqueue_simulation::contest::{Conditions, Contest, Entrant, Half, enter, scenarios};
+use taskqueue_simulation::contest::{Conditions, Contest, Half, Targets};
 
 #[test]
 fn ours_meets_as_many_targets_as_any_rival_and_costs_less_than_any_that_comes_close() {
@@ -28,31 +28,12 @@ fn ours_meets_as_many_targets_as_any_rival_and_costs_less_than_any_that_comes_cl
 
 #[test]
 fn longer_targets_cost_less_on_loads_of_ten_busy_slots() {
-    let conditions = Conditions {
-        start_ups: vec![3_000],
-        targets: vec![5_000, 30_000, 600_000],
-        seeds: vec![1, 2],
-    };
-    let ours = enter(
-        &Entrant::Ours { heartbeat: 5_000 },
-        Half::Reported,
-        &conditions,
-    );
-    let scenarios = scenarios(Half::Reported, &conditions);
-    let large = ["even", "even, long", "day", "chat", "walk"];
-    let at = |target| {
-        ours.only(&scenarios, |scenario| {
-            scenario.target == target && large.contains(&scenario.load)
-        })
-    };
-    let short = at(5_000);
-    for target in [30_000, 600_000] {
-        let long = at(target);
-        assert_eq!(long.met(), long.cells.len());
-        let ratio = long.cost_ratio(&short);
-        assert!(
-            ratio <= 0.85,
-            "a target of {target} ms costs {ratio} of 5 s"
-        );
+    for half in [Half::Chosen, Half::Reported] {
+        let targets = Targets::run(half, &[1, 2]);
+        insta::assert_snapshot!(format!("targets_{half:?}").to_lowercase(), targets.table());
+        for (target, entry) in &targets.entries[1..] {
+            assert_eq!(entry.met(), entry.cells.len(), "{}", targets.table());
+            assert!(targets.ratio(*target) <= 0.85, "{}", targets.table());
+        }
     }
 }

@@ -19,8 +19,12 @@ use explanation::Explanation;
 
 /// The text below the flags in `--help`.
 pub const HELP: &str = "\
-Needs permission to get taskqueueworkers and to list events in the fleet's namespace. The current
-state also needs permission to get services/proxy in the operator's namespace, or --metrics.";
+Needs permission to get taskqueueworkers and to list events in the fleet's namespace.
+
+The current state is in the operator's metrics, which need permission to get services/proxy in its
+namespace. Without it they are read by a port-forward to the pod that leads, which needs permission
+to get leases, to get and create pods/portforward, and, if the port is not 8080, to get pods.
+--metrics needs none of these.";
 
 /// The arguments of `explain`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -55,7 +59,9 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let cluster = Cluster::connect(&arguments.cluster).await?;
     if !arguments.watch {
-        return print(&explain(&cluster, arguments).await?);
+        let text = explain(&cluster, arguments).await;
+        cluster.close().await;
+        return print(&text?);
     }
     let mut screen = Screen {
         show: print,
@@ -64,10 +70,12 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             _ = std::io::stderr().write_all(text.as_bytes());
         },
     };
-    tokio::select! {
+    let ended = tokio::select! {
         ended = follow(&cluster, arguments, &mut screen) => ended,
         _ = tokio::signal::ctrl_c() => Ok(()),
-    }
+    };
+    cluster.close().await;
+    ended
 }
 
 /// Where `--watch` prints.

@@ -22,12 +22,11 @@ pub const HELP: &str = "\
 BACKLOG, WAIT, SLOTS and DRAIN come from the operator's metrics; a dash means unknown. READY is
 ready/desired replicas. WAIT is the age of the oldest waiting task, TARGET the queueWaitTarget.
 
-Needs permission to list taskqueueworkers and, for the metrics, to get services/proxy in the
-operator's namespace. Without the latter:
-    kubectl -n taskqueue-system get lease taskqueue-operator-leader    # HOLDER is the POD that \
-    leads
-    kubectl -n taskqueue-system port-forward POD 8080 &
-    kubectl tqw top --metrics http://127.0.0.1:8080
+Needs permission to list taskqueueworkers.
+
+The metrics need permission, in the operator's namespace, to get services/proxy. Without it they are
+read by a port-forward to the pod that leads, which needs permission to get leases, to get and
+create pods/portforward, and, if the port is not 8080, to get pods. --metrics needs none of these.
 
 `kubectl tqw` is the program kubectl-tqw in the PATH.";
 
@@ -75,17 +74,23 @@ pub struct Arguments {
 /// If there is no usable kubeconfig, the API server refuses, or printing fails.
 pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let cluster = Cluster::connect(&arguments.cluster).await?;
+    let ended = show(&cluster, arguments).await;
+    cluster.close().await;
+    ended
+}
+
+async fn show(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<()> {
     let live =
         !arguments.once && arguments.output == Output::Table && std::io::stdout().is_terminal();
     if !live {
-        let text = once(&cluster, arguments).await?;
+        let text = once(cluster, arguments).await?;
         return print(&text);
     }
     // A first read that fails is reported before the screen changes.
-    let first = look(&cluster, arguments).await?;
+    let first = look(cluster, arguments).await?;
     print(ENTER)?;
     let ended = tokio::select! {
-        ended = follow(&cluster, arguments, first) => ended,
+        ended = follow(cluster, arguments, first) => ended,
         _ = tokio::signal::ctrl_c() => Ok(()),
     };
     print(LEAVE)?;

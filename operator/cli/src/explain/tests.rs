@@ -337,7 +337,9 @@ async fn watching_explains_again_only_after_a_change() {
 #[tokio::test]
 async fn explain_reads_the_fleet_its_events_and_the_metrics_and_nothing_else() {
     let (client, log) = api(|request| match &request.line {
-        line if line.contains("/proxy/") => (403, failure(403, "Forbidden", "no")),
+        line if line.contains("/proxy/") || line.contains("/leases/") => {
+            (403, failure(403, "Forbidden", "no"))
+        }
         line if line.contains("/events") => (
             200,
             json!({
@@ -357,6 +359,8 @@ async fn explain_reads_the_fleet_its_events_and_the_metrics_and_nothing_else() {
         [
             "GET \
              /api/v1/namespaces/taskqueue-system/services/taskqueue-operator-metrics:metrics/proxy/metrics",
+            "GET \
+             /apis/coordination.k8s.io/v1/namespaces/taskqueue-system/leases/taskqueue-operator-leader",
             "GET \
              /apis/events.k8s.io/v1/namespaces/shop/events?&fieldSelector=regarding.kind%3DTaskQueueWorker%2Cregarding.name%3Dorders%2CreportingController%3Dtaskqueue-operator",
             "GET /apis/taskqueue.dev/v1alpha1/namespaces/shop/taskqueueworkers/orders",

@@ -322,10 +322,14 @@ async fn invalid_flags_are_refused() {
     }
 }
 
-/// A server with the fleet above; `proxied` is its answer to a request for the operator's metrics.
+/// A server with the fleet above that shows nobody its Leases; `proxied` is its answer to a request
+/// for the operator's metrics.
 fn server(request: &ApiRequest, proxied: (u16, Value)) -> (u16, Value) {
     if request.line.contains("/proxy/metrics") {
         return proxied;
+    }
+    if request.line.contains("/leases/") {
+        return (403, failure(403, "Forbidden", "leases \"x\" is forbidden"));
     }
     let list = json!({
         "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorkerList", "metadata": {},
@@ -354,6 +358,8 @@ async fn top_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
         [
             "GET \
              /api/v1/namespaces/taskqueue-system/services/taskqueue-operator-metrics:metrics/proxy/metrics",
+            "GET \
+             /apis/coordination.k8s.io/v1/namespaces/taskqueue-system/leases/taskqueue-operator-leader",
             "GET /apis/taskqueue.dev/v1alpha1/namespaces/shop/taskqueueworkers?&limit=250",
         ]
     );
@@ -362,7 +368,9 @@ async fn top_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
         look["notes"],
         json!([
             "no current metrics: you have no permission to get services/proxy in namespace \
-             taskqueue-system; ask for it, or give --metrics URL"
+             taskqueue-system; a port-forward to the leader instead failed: you have no permission \
+             to get leases in namespace taskqueue-system; ask for one of the two permissions, or \
+             give --metrics URL"
         ])
     );
     assert_eq!(look["fleets"][0]["queues"][0]["lastDecision"]["to"], 5);
@@ -372,26 +380,32 @@ async fn top_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
 
 #[tokio::test]
 async fn unavailable_metrics_are_reported_in_one_line_with_the_remedy() {
+    const NO_LEASE: &str = "a port-forward to the leader instead failed: you have no permission to \
+                            get leases in namespace taskqueue-system; ask for that permission, ";
     let cases = [
         (
             404,
-            "there is no Service taskqueue-operator-metrics in namespace taskqueue-system; name \
-             it with --service, or give --metrics URL",
+            format!(
+                "there is no Service taskqueue-operator-metrics in namespace taskqueue-system; \
+                 {NO_LEASE}name the Service with --service, or give --metrics URL"
+            ),
         ),
         (
             503,
-            "no replica of the operator answers behind Service \
-             taskqueue-system/taskqueue-operator-metrics",
+            format!(
+                "no replica of the operator answers behind Service \
+                 taskqueue-system/taskqueue-operator-metrics; {NO_LEASE}or give --metrics URL"
+            ),
         ),
-        (500, "taskqueue-system/taskqueue-operator-metrics: broken"),
+        (
+            500,
+            "taskqueue-system/taskqueue-operator-metrics: broken".to_owned(),
+        ),
     ];
     for (code, expected) in cases {
         let (client, _) =
             api(move |request| server(request, (code, failure(code, "Other", "broken"))));
-        assert_eq!(
-            cluster(client, &[]).scrape().await,
-            Err(expected.to_owned())
-        );
+        assert_eq!(cluster(client, &[]).scrape().await, Err(expected));
     }
 }
 
@@ -399,15 +413,21 @@ async fn unavailable_metrics_are_reported_in_one_line_with_the_remedy() {
 async fn a_standby_replica_is_retried_and_then_reported() {
     let standby = METRICS.replace("leader 1", "leader 0");
     let (client, log) = api(move |request| server(request, (200, json!(standby))));
-    let said = cluster(client, &[]).scrape().await;
+    let said = cluster(client, &["--lease", "other"]).scrape().await;
     assert_eq!(
         said,
-        Err(
-            "the operator's replica that answered is a standby; name the leader with --metrics URL"
-                .to_owned()
-        )
+        Err("only standby replicas answer behind Service \
+             taskqueue-system/taskqueue-operator-metrics; a port-forward to the leader instead \
+             failed: you have no permission to get leases in namespace taskqueue-system; ask for \
+             that permission, or give --metrics URL"
+            .to_owned())
     );
-    assert_eq!(log.lines().len(), 16);
+    let mut lines = log.lines();
+    assert_eq!(
+        lines.pop().as_deref(),
+        Some("GET /apis/coordination.k8s.io/v1/namespaces/taskqueue-system/leases/other")
+    );
+    assert_eq!(lines.len(), 16);
     let (client, log) = api(|request| server(request, (200, json!(METRICS))));
     assert_eq!(
         cluster(client, &[]).scrape().await,

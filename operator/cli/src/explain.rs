@@ -39,7 +39,7 @@ pub struct Arguments {
     #[command(flatten)]
     pub cluster: ClusterArgs,
 
-    /// The output format.
+    /// The output format. With --watch, json prints another object for every change.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 

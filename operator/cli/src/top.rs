@@ -55,7 +55,7 @@ pub struct Arguments {
     #[arg(long)]
     pub once: bool,
 
-    /// The output format.
+    /// The output format. json implies --once.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 

@@ -5,7 +5,7 @@
 pub mod explanation;
 pub mod text;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use taskqueue_api::DurationString;
 
 use crate::clock;
 use crate::cluster::{Cluster, ClusterArgs, FleetSources};
+use crate::color::{Color, Ink};
 use crate::output::{Output, print};
 use crate::pace::{interval, pace};
 use explanation::Explanation;
@@ -50,6 +51,10 @@ pub struct Arguments {
     /// The time between two reads of --watch, from 1s to 5m.
     #[arg(long, default_value = "2s", value_parser = interval())]
     pub interval: DurationString,
+
+    /// When to color: titles bold, what holds the fleet back yellow.
+    #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
 }
 
 /// Explains the queue on standard output.
@@ -154,6 +159,11 @@ async fn read(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<Explan
     Explanation::of(&fleet, queue, &events, scrape.as_ref(), notes)
 }
 
+/// How standard output is marked.
+fn ink(arguments: &Arguments) -> Ink {
+    arguments.color.ink(std::io::stdout().is_terminal())
+}
+
 fn text(
     explanation: &Explanation,
     arguments: &Arguments,
@@ -161,7 +171,7 @@ fn text(
 ) -> anyhow::Result<String> {
     Ok(match arguments.output {
         Output::Json => serde_json::to_string_pretty(explanation)? + "\n",
-        Output::Table => explanation.render(now),
+        Output::Table => explanation.render(now, ink(arguments)),
     })
 }
 

@@ -34,6 +34,7 @@ mod languages;
 mod leaders;
 mod lifecycle;
 mod malformed;
+mod metrics_rights;
 mod monitoring;
 mod outage;
 mod policy;

@@ -20,8 +20,11 @@ that report a problem. A limit that binds (ScalingLimited) and a rollout under w
 
 Exit codes: 0 if nothing is wrong, 1 if something is, 2 if it cannot be checked.
 
-Needs permission to get taskqueueworkers and to list events in the fleet's namespace, and to get
-services/proxy in the operator's namespace, or --metrics.";
+Needs permission to get taskqueueworkers and to list events in the fleet's namespace.
+
+The metrics need permission, in the operator's namespace, to get services/proxy. Without it they are
+read by a port-forward to the pod that leads, which needs permission to get leases, to get and
+create pods/portforward, and, if the port is not 8080, to get pods. --metrics needs none of these.";
 
 /// The arguments of `check`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -61,7 +64,9 @@ impl From<Outcome> for ExitCode {
 /// If there is no usable kubeconfig, no such fleet, or printing fails.
 pub async fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let cluster = Cluster::connect(&arguments.cluster).await?;
-    let (text, outcome) = check(&cluster, arguments).await?;
+    let checked = check(&cluster, arguments).await;
+    cluster.close().await;
+    let (text, outcome) = checked?;
     print(&text)?;
     Ok(outcome)
 }

@@ -1,8 +1,13 @@
 //! Where `top`, `explain` and `check` read from: the API server, with the user's own kubeconfig and
 //! permissions, and the operator's metrics. Network I/O, reads only: lists and gets of
-//! `TaskQueueWorker`s and Events, and `GET`s of /metrics.
+//! `TaskQueueWorker`s and Events. `metrics` knows the ways to the metrics, `server` puts errors into
+//! words.
+
+mod metrics;
+mod server;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -13,18 +18,16 @@ use kube::{Api, Client, Config};
 use taskqueue_api::well_known::MANAGER;
 use taskqueue_api::{GuardedFleet, TaskQueueWorker};
 use taskqueue_kubernetes::client;
-use taskqueue_kubernetes::kube_error::describe;
 use taskqueue_kubernetes::kubeconfig::{self, Selection};
-use taskqueue_kubernetes::proxy::{ProxyVariables, tunnel};
+use taskqueue_kubernetes::proxy::ProxyVariables;
 
 use crate::arguments::time_limit;
-use crate::figures::{self, Scrape};
+use crate::figures::Scrape;
+use metrics::{Direct, Metrics, Operator};
+use server::Server;
 
 /// How long a server may be silent before the command gives up.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Attempts to read the metrics of the leader. Behind the Service there may be standby replicas,
-/// and any replica may answer. With two replicas the leader is missed once in 65,536 scrapes.
-const ATTEMPTS: u32 = 16;
 /// Objects per page of a list.
 const PAGE: u32 = 250;
 
@@ -65,7 +68,7 @@ pub struct ClusterArgs {
     pub request_timeout: Option<Duration>,
 
     /// The URL of the operator's metrics, such as http://HOST:8080 after `kubectl port-forward`.
-    /// Default: read them through the API server, which needs permission to get services/proxy.
+    /// Default: read them through the API server, from --service or else from the pod that leads.
     #[arg(long, value_name = "URL")]
     pub metrics: Option<String>,
 
@@ -76,6 +79,11 @@ pub struct ClusterArgs {
         default_value = "taskqueue-system/taskqueue-operator-metrics"
     )]
     pub service: String,
+
+    /// The Lease that names the pod of the operator that leads, in the namespace of --service.
+    /// Default: the name of --service with -leader for -metrics.
+    #[arg(long, value_name = "NAME")]
+    pub lease: Option<String>,
 }
 
 impl ClusterArgs {
@@ -113,23 +121,11 @@ pub struct FleetSources {
     pub notes: Vec<String>,
 }
 
-/// Where the metrics are read.
-#[derive(Clone)]
-enum Metrics {
-    /// Directly from the operator.
-    Direct {
-        client: Client,
-        url: String,
-        path: String,
-    },
-    /// From its Service, through the API server.
-    Proxy { namespace: String, service: String },
-}
-
 /// A cluster to read from.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
+    server: Server,
     metrics: Metrics,
     /// The namespace to read where none is named.
     pub namespace: String,
@@ -147,10 +143,11 @@ impl Cluster {
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
+        let server = Server::of_kubeconfig(Some(&config.cluster_url));
         let client = args
             .client(config)
             .context("the kubeconfig cannot be used")?;
-        Self::new(client, namespace, args)
+        Self::with(client, server, namespace, args)
     }
 
     /// A cluster behind an existing client.
@@ -158,25 +155,31 @@ impl Cluster {
     /// # Errors
     /// If a flag is invalid.
     pub fn new(client: Client, namespace: String, args: &ClusterArgs) -> anyhow::Result<Self> {
+        Self::with(client, Server::of_kubeconfig(None), namespace, args)
+    }
+
+    fn with(
+        client: Client,
+        server: Server,
+        namespace: String,
+        args: &ClusterArgs,
+    ) -> anyhow::Result<Self> {
         let metrics = if let Some(url) = &args.metrics {
             direct(url, args)?
         } else {
-            let (namespace, service) = args.service.split_once('/').with_context(|| {
-                format!(
-                    "--service {} is not of the form NAMESPACE/NAME",
-                    args.service
-                )
-            })?;
-            Metrics::Proxy {
-                namespace: namespace.to_owned(),
-                service: service.to_owned(),
-            }
+            operator(client.clone(), server.clone(), args)?
         };
         Ok(Self {
             client,
+            server,
             metrics,
             namespace,
         })
+    }
+
+    /// Ends what is open to the cluster. To drop it does so as well, less politely.
+    pub async fn close(&self) {
+        self.metrics.close().await;
     }
 
     /// The fleets of the namespace, or of all namespaces; with `labels`, those that have them.
@@ -203,7 +206,10 @@ impl Cluster {
         page.label_selector = labels.map(str::to_owned);
         loop {
             let list = api.list(&page).await.map_err(|error| {
-                anyhow!("cannot list the fleets {place}: {}", for_person(&error))
+                anyhow!(
+                    "cannot list the fleets {place}: {}",
+                    self.server.describe(&error)
+                )
             })?;
             fleets.extend(list.items);
             match list.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -244,7 +250,7 @@ impl Cluster {
             anyhow!(
                 "cannot read the fleet {name} in namespace {}: {}",
                 self.namespace,
-                for_person(&error)
+                self.server.describe(&error)
             )
         })
     }
@@ -260,7 +266,7 @@ impl Cluster {
             anyhow!(
                 "cannot list the Events of namespace {}: {}",
                 self.namespace,
-                for_person(&error)
+                self.server.describe(&error)
             )
         })?;
         Ok(list.items)
@@ -268,64 +274,32 @@ impl Cluster {
 
     /// The operator's metrics, or one line that says why they cannot be read and what to do.
     pub async fn scrape(&self) -> Result<Scrape, String> {
-        for _ in 0..ATTEMPTS {
-            let text = self.metrics_text().await?;
-            let scrape = figures::parse(&text).map_err(|error| error.to_string())?;
-            if scrape.leads {
-                return Ok(scrape);
-            }
-            if matches!(self.metrics, Metrics::Direct { .. }) {
-                break;
-            }
-        }
-        Err(
-            "the operator's replica that answered is a standby; name the leader with --metrics URL"
-                .to_owned(),
+        self.metrics.read().await
+    }
+}
+
+/// The operator in the cluster, by the names that the flags give.
+fn operator(client: Client, server: Server, args: &ClusterArgs) -> anyhow::Result<Metrics> {
+    let (namespace, service) = args.service.split_once('/').with_context(|| {
+        format!(
+            "--service {} is not of the form NAMESPACE/NAME",
+            args.service
         )
-    }
-
-    async fn metrics_text(&self) -> Result<String, String> {
-        let (client, path) = match &self.metrics {
-            Metrics::Direct { client, path, .. } => (client, path.clone()),
-            Metrics::Proxy { namespace, service } => (
-                &self.client,
-                format!("/api/v1/namespaces/{namespace}/services/{service}:metrics/proxy/metrics"),
-            ),
-        };
-        let request = http::Request::get(path)
-            .body(Vec::new())
-            .map_err(|error| error.to_string())?;
-        client
-            .request_text(request)
-            .await
-            .map_err(|error| self.no_metrics(&error))
-    }
-
-    /// Explains to a person why the metrics cannot be read, and what to do.
-    fn no_metrics(&self, error: &kube::Error) -> String {
-        let (namespace, service) = match &self.metrics {
-            Metrics::Direct { url, .. } => return format!("{url}: {}", for_person(error)),
-            Metrics::Proxy { namespace, service } => (namespace, service),
-        };
-        let code = match error {
-            kube::Error::Api(status) => status.code,
-            _ => 0,
-        };
-        match code {
-            403 => format!(
-                "you have no permission to get services/proxy in namespace {namespace}; ask for \
-                 it, or give --metrics URL"
-            ),
-            404 => format!(
-                "there is no Service {service} in namespace {namespace}; name it with --service, \
-                 or give --metrics URL"
-            ),
-            503 => {
-                format!("no replica of the operator answers behind Service {namespace}/{service}")
-            }
-            _ => format!("{namespace}/{service}: {}", for_person(error)),
-        }
-    }
+    })?;
+    // The chart names both after itself.
+    let chart = service.strip_suffix("-metrics").unwrap_or(service);
+    Ok(Metrics::Operator(Arc::new(Operator {
+        client,
+        server,
+        namespace: namespace.to_owned(),
+        service: service.to_owned(),
+        lease: args
+            .lease
+            .clone()
+            .unwrap_or_else(|| format!("{chart}-leader")),
+        limit: args.request_timeout.unwrap_or(SERVER_TIMEOUT),
+        open: tokio::sync::Mutex::default(),
+    })))
 }
 
 fn direct(url: &str, args: &ClusterArgs) -> anyhow::Result<Metrics> {
@@ -333,11 +307,12 @@ fn direct(url: &str, args: &ClusterArgs) -> anyhow::Result<Metrics> {
         .with_context(|| format!("--metrics {url} is not a URL of the form http://HOST:8080"))?;
     let mut config = Config::new(server);
     config.proxy_url = ProxyVariables::of_environment().proxy_for(&config.cluster_url)?;
-    Ok(Metrics::Direct {
+    Ok(Metrics::Direct(Arc::new(Direct {
+        server: Server::of_metrics(&config.cluster_url),
         client: args.client(config)?,
         url: url.to_owned(),
         path,
-    })
+    })))
 }
 
 /// The server and the path of a URL; the path is /metrics if there is none.
@@ -353,34 +328,6 @@ fn parts(url: &str) -> anyhow::Result<(http::Uri, String)> {
         path => path,
     };
     Ok((format!("{scheme}://{authority}").parse()?, path.to_owned()))
-}
-
-/// Formats an error for a person at a terminal, using the server's own message.
-fn for_person(error: &kube::Error) -> String {
-    match error {
-        // The API server's answer for a kind that it does not know.
-        kube::Error::Api(status)
-            if status.code == 404 && status.message.contains("page not found") =>
-        {
-            "this cluster does not know the kind TaskQueueWorker; install the operator".to_owned()
-        }
-        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
-        kube::Error::Auth(_) | kube::Error::RustlsTls(_) => describe(error),
-        other if tunnel::cause(other).is_some() => describe(other),
-        other => {
-            // The client's message ends with the name of a layer; its causes say what happened.
-            let mut text = other.to_string();
-            let mut cause = std::error::Error::source(other);
-            while let Some(error) = cause {
-                let more = error.to_string();
-                if !text.contains(&more) {
-                    text = format!("{text}: {more}");
-                }
-                cause = error.source();
-            }
-            text
-        }
-    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub enum Command {
     #[command(after_help = simulate::HELP)]
     Simulate(Box<simulate::Arguments>),
     /// Show the fleets, their queues and the last decisions, live.
-    #[command(after_help = top::HELP)]
+    #[command(after_help = top::help())]
     Top(Box<top::Arguments>),
     /// Explain why a queue has its current number of replicas.
     #[command(after_help = explain::HELP)]

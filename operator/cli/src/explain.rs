@@ -5,7 +5,7 @@
 pub mod explanation;
 pub mod text;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -13,14 +13,19 @@ use taskqueue_api::DurationString;
 
 use crate::clock;
 use crate::cluster::{Cluster, ClusterArgs, FleetSources};
+use crate::color::{Color, Ink};
 use crate::output::{Output, print};
 use crate::pace::{interval, pace};
 use explanation::Explanation;
 
 /// The text below the flags in `--help`.
 pub const HELP: &str = "\
-Needs permission to get taskqueueworkers and to list events in the fleet's namespace. The current
-state also needs permission to get services/proxy in the operator's namespace, or --metrics.";
+Needs permission to get taskqueueworkers and to list events in the fleet's namespace.
+
+The current state is in the operator's metrics, which need permission to get services/proxy in its
+namespace. Without it they are read by a port-forward to the pod that leads, which needs permission
+to get leases, to get and create pods/portforward, and, if the port is not 8080, to get pods.
+--metrics needs none of these.";
 
 /// The arguments of `explain`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -35,7 +40,7 @@ pub struct Arguments {
     #[command(flatten)]
     pub cluster: ClusterArgs,
 
-    /// The output format.
+    /// The output format. With --watch, json prints another object for every change.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 
@@ -46,6 +51,10 @@ pub struct Arguments {
     /// The time between two reads of --watch, from 1s to 5m.
     #[arg(long, default_value = "2s", value_parser = interval())]
     pub interval: DurationString,
+
+    /// When to color: titles bold, what holds the fleet back yellow.
+    #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
 }
 
 /// Explains the queue on standard output.
@@ -55,7 +64,9 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let cluster = Cluster::connect(&arguments.cluster).await?;
     if !arguments.watch {
-        return print(&explain(&cluster, arguments).await?);
+        let text = explain(&cluster, arguments).await;
+        cluster.close().await;
+        return print(&text?);
     }
     let mut screen = Screen {
         show: print,
@@ -64,10 +75,12 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             _ = std::io::stderr().write_all(text.as_bytes());
         },
     };
-    tokio::select! {
+    let ended = tokio::select! {
         ended = follow(&cluster, arguments, &mut screen) => ended,
         _ = tokio::signal::ctrl_c() => Ok(()),
-    }
+    };
+    cluster.close().await;
+    ended
 }
 
 /// Where `--watch` prints.
@@ -146,6 +159,11 @@ async fn read(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<Explan
     Explanation::of(&fleet, queue, &events, scrape.as_ref(), notes)
 }
 
+/// How standard output is marked.
+fn ink(arguments: &Arguments) -> Ink {
+    arguments.color.ink(std::io::stdout().is_terminal())
+}
+
 fn text(
     explanation: &Explanation,
     arguments: &Arguments,
@@ -153,7 +171,7 @@ fn text(
 ) -> anyhow::Result<String> {
     Ok(match arguments.output {
         Output::Json => serde_json::to_string_pretty(explanation)? + "\n",
-        Output::Table => explanation.render(now),
+        Output::Table => explanation.render(now, ink(arguments)),
     })
 }
 

@@ -9,6 +9,7 @@ mod arguments;
 pub mod check;
 mod clock;
 pub mod cluster;
+pub mod color;
 pub mod command;
 pub mod completion;
 pub mod explain;

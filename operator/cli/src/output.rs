@@ -13,7 +13,7 @@ pub const WIDTH: usize = 100;
 pub enum Output {
     /// For people.
     Table,
-    /// For programs: one JSON object. What is unknown is absent. Implies --once.
+    /// For programs: a JSON object. What is unknown is absent.
     Json,
 }
 

@@ -12,8 +12,11 @@ use crate::output::{Output, print};
 
 /// The text below the flags in `--help`.
 pub const HELP: &str = "\
-The version of the operator is in its metrics, which needs permission to get services/proxy in the
-operator's namespace, or --metrics.";
+The version of the operator is in its metrics.
+
+The metrics need permission, in the operator's namespace, to get services/proxy. Without it they are
+read by a port-forward to the pod that leads, which needs permission to get leases, to get and
+create pods/portforward, and, if the port is not 8080, to get pods. --metrics needs none of these.";
 
 /// The version of this program.
 const OWN: &str = env!("CARGO_PKG_VERSION");
@@ -114,7 +117,11 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         None
     } else {
         Some(match Cluster::connect(&arguments.cluster).await {
-            Ok(cluster) => cluster.scrape().await,
+            Ok(cluster) => {
+                let scrape = cluster.scrape().await;
+                cluster.close().await;
+                scrape
+            }
             Err(error) => Err(format!("{error:#}")),
         })
     };

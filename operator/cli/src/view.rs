@@ -1,10 +1,10 @@
-//! What is known about the fleets as plain data, and the table for people. Pure; the time is passed
-//! in.
+//! What is known about the fleets as plain data. Pure; the time is passed in. [`table`] makes the
+//! table for people.
+
+pub mod table;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
-use clap::ValueEnum;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
@@ -73,18 +73,6 @@ pub struct QueueView {
     /// The current metrics, if the operator's metrics could be read and contain the queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub figures: Option<Figures>,
-}
-
-/// The order of the rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Sort {
-    /// By namespace and name of the fleet; its queues as in its spec.
-    #[default]
-    Name,
-    /// The largest backlog first.
-    Backlog,
-    /// The longest wait first, relative to the queue's target.
-    Wait,
 }
 
 /// Combines what the API server and the metrics say.
@@ -215,159 +203,6 @@ pub fn holds_back(condition: &Condition) -> bool {
     }
 }
 
-/// The table, what holds the fleets back, and the notes.
-pub fn table(snapshot: &Snapshot, namespaces: bool, sort: Sort, now: Timestamp) -> String {
-    let mut rows: Vec<(&FleetView, &QueueView)> = snapshot
-        .fleets
-        .iter()
-        .flat_map(|fleet| fleet.queues.iter().map(move |queue| (fleet, queue)))
-        .collect();
-    if sort != Sort::Name {
-        rows.sort_by(|(_, a), (_, b)| urgency(b, sort).total_cmp(&urgency(a, sort)));
-    }
-    let mut lines = vec![HEAD.map(str::to_owned).to_vec()];
-    lines.extend(
-        rows.into_iter()
-            .map(|(fleet, queue)| row(fleet, queue, now)),
-    );
-    if !namespaces {
-        for line in &mut lines {
-            line.remove(0);
-        }
-    }
-    let mut text = aligned(&lines);
-    let held = snapshot.fleets.iter().flat_map(|fleet| {
-        let held = fleet.conditions.iter().filter(|held| holds_back(held));
-        held.map(move |held| (fleet, held))
-    });
-    for (index, (fleet, condition)) in held.enumerate() {
-        if index == 0 {
-            text.push('\n');
-        }
-        let place = if namespaces {
-            format!("{}/{}", fleet.namespace, fleet.name)
-        } else {
-            fleet.name.clone()
-        };
-        // Writing to a String does not fail.
-        _ = writeln!(
-            text,
-            "{place}: {} is {} ({}) since {}: {}",
-            condition.type_,
-            condition.status,
-            condition.reason,
-            age(condition.last_transition_time.0, now),
-            condition.message
-        );
-    }
-    for (index, note) in snapshot.notes.iter().enumerate() {
-        let gap = if index == 0 { "\n" } else { "" };
-        _ = writeln!(text, "{gap}Note: {note}");
-    }
-    text
-}
-
-const HEAD: [&str; 12] = [
-    "NAMESPACE",
-    "FLEET",
-    "QUEUE",
-    "BACKLOG",
-    "WAIT",
-    "TARGET",
-    "SLOTS",
-    "READY",
-    "DRAIN",
-    "MIN",
-    "MAX",
-    "LAST CHANGE",
-];
-/// The columns that hold numbers, by name.
-const NUMBERS: [&str; 8] = [
-    "BACKLOG", "WAIT", "TARGET", "SLOTS", "READY", "DRAIN", "MIN", "MAX",
-];
-
-fn row(fleet: &FleetView, queue: &QueueView, now: Timestamp) -> Vec<String> {
-    let unknown = || "-".to_owned();
-    let figures = queue.figures.as_ref();
-    let number = |of: fn(&Figures) -> Option<f64>| {
-        let value = figures.and_then(of);
-        value.map_or_else(unknown, |value| format!("{value}"))
-    };
-    let wait = figures.and_then(|figures| {
-        // If no task waits, there is no wait to show.
-        figures
-            .oldest_wait_seconds
-            .filter(|_| figures.backlog_tasks != Some(0.0))
-    });
-    let slots = figures.and_then(|figures| {
-        let used = figures.slots_used?;
-        Some(match figures.slots_free {
-            Some(free) => format!("{used}/{}", used + free),
-            None => format!("{used}"),
-        })
-    });
-    let replicas = queue.ready.zip(queue.desired);
-    let replicas = replicas.map(|(ready, desired)| format!("{ready}/{desired}"));
-    vec![
-        fleet.namespace.clone(),
-        fleet.name.clone(),
-        queue.name.clone(),
-        number(|figures| figures.backlog_tasks),
-        wait.map_or_else(unknown, seconds),
-        queue.wait_target_seconds.map_or_else(unknown, seconds),
-        slots.unwrap_or_else(unknown),
-        replicas.unwrap_or_else(unknown),
-        number(|figures| figures.draining_replicas),
-        queue.min.to_string(),
-        queue.max.to_string(),
-        last(queue, now),
-    ]
-}
-
-/// The last change with its reason, and the current decision if it is known.
-fn last(queue: &QueueView, now: Timestamp) -> String {
-    let change = queue.last_decision.as_ref().map_or_else(
-        || "none".to_owned(),
-        |last| {
-            let when = age(last.time.0, now);
-            format!("{when} ago {} to {}: {}", last.from, last.to, last.reason)
-        },
-    );
-    match &queue.deciding {
-        Some(deciding) => format!("{change}; now {deciding}"),
-        None => change,
-    }
-}
-
-/// The sort key: the higher, the more urgent. Unknown values come last.
-fn urgency(queue: &QueueView, sort: Sort) -> f64 {
-    let figures = queue.figures.as_ref();
-    let value = match sort {
-        Sort::Name => None,
-        Sort::Backlog => figures.and_then(|figures| figures.backlog_tasks),
-        Sort::Wait => figures
-            .and_then(|figures| figures.oldest_wait_seconds)
-            .zip(queue.wait_target_seconds)
-            .map(|(wait, target)| wait / target),
-    };
-    value.unwrap_or(-1.0)
-}
-
-/// Aligns the cells as kubectl does: two blanks between the columns, and numbers to the right.
-fn aligned(lines: &[Vec<String>]) -> String {
-    let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::presets::NOTHING);
-    table.add_rows(lines);
-    let titles = lines.first().into_iter().flatten();
-    for (column, title) in table.column_iter_mut().zip(titles) {
-        column.set_padding((0, 2));
-        if NUMBERS.contains(&title.as_str()) {
-            column.set_cell_alignment(comfy_table::CellAlignment::Right);
-        }
-    }
-    table.trim_fmt() + "\n"
-}
-
 /// Formats a time span in the shortest unit that says enough: 6.1s, 42s, 17m, 5h, 3d.
 pub fn seconds(value: f64) -> String {
     let whole = |seconds_per_unit: f64, unit: &str| {
@@ -387,18 +222,4 @@ pub fn age(then: Timestamp, now: Timestamp) -> String {
     let ago = now.as_second().saturating_sub(then.as_second());
     // The age must not be negative if this clock is behind the operator's.
     seconds(f64::from(u32::try_from(ago.max(0)).unwrap_or(u32::MAX)))
-}
-
-/// Cuts the text to the lines that a terminal shows; the last one says how many are left out.
-pub fn fit(text: &str, rows: usize) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    if lines.len() <= rows || rows < 2 {
-        return lines.join("\n");
-    }
-    let shown = &lines[..rows - 1];
-    let left = lines.len() - shown.len();
-    format!(
-        "{}\n... {left} more lines: use a larger terminal, -n NAMESPACE, --sort wait, or --once",
-        shown.join("\n")
-    )
 }

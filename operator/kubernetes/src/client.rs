@@ -154,9 +154,9 @@ fn build(
     Ok(Client::new(bounded, config.default_namespace))
 }
 
-/// No answer arrived in time.
+/// No answer arrived within this time.
 #[derive(Debug)]
-struct Silence(Duration);
+pub struct Silence(pub Duration);
 
 impl fmt::Display for Silence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

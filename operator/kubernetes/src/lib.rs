@@ -5,4 +5,5 @@
 pub mod client;
 pub mod kube_error;
 pub mod kubeconfig;
+pub mod port_forward;
 pub mod proxy;

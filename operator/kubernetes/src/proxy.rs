@@ -124,8 +124,8 @@ pub fn url_of(text: &str) -> Result<Uri, InvalidProxy> {
     format!("{scheme}{text}").parse().map_err(|_| InvalidProxy)
 }
 
-/// The host and port of a URL.
-fn address(url: &Uri) -> String {
+/// The host and port of a URL; without a port, that of its scheme.
+pub fn address(url: &Uri) -> String {
     let port = url.port_u16().unwrap_or(match url.scheme_str() {
         Some("http") => 80,
         _ => 443,

@@ -5,6 +5,7 @@
 //! | `api_server` | a scripted Kubernetes API server | `kubernetes` |
 //! | `exposure` | finds parts of a secret in a text | |
 //! | `malformed` | resources that the API server must refuse | |
+//! | `port_forward` | the API server's end of a port-forward | `port-forward` |
 //! | `resource` | a `TaskQueueWorker` with any queues | `kubernetes` |
 //! | `scripted` | a scripted Temporal | `scripted` |
 //! | `test_fleet` | one queue and its fleet, under a clock that the test moves | `test-fleet` |
@@ -25,6 +26,8 @@
 pub mod api_server;
 pub mod exposure;
 pub mod malformed;
+#[cfg(feature = "port-forward")]
+pub mod port_forward;
 #[cfg(feature = "kubernetes")]
 pub mod resource;
 #[cfg(feature = "scripted")]

@@ -170,6 +170,7 @@ async fn checked(conditions: bool, metrics: Option<&str>) -> (Value, Outcome) {
             Some(metrics) => (200, json!(metrics)),
             None => (403, failure(403, "Forbidden", "no")),
         },
+        line if line.contains("/leases/") => (403, failure(403, "Forbidden", "no")),
         line if line.contains("/events") => (
             200,
             json!({
@@ -216,7 +217,9 @@ async fn the_outcome_says_whether_anything_is_wrong_or_unknown() {
         list["notes"],
         json!([
             "what workers do wrong is unknown: you have no permission to get services/proxy in \
-             namespace taskqueue-system; ask for it, or give --metrics URL"
+             namespace taskqueue-system; a port-forward to the leader instead failed: you have no \
+             permission to get leases in namespace taskqueue-system; ask for one of the two \
+             permissions, or give --metrics URL"
         ])
     );
 }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::color::Ink;
 use crate::top;
 
 #[derive(Parser)]
@@ -104,7 +105,7 @@ async fn a_command_asks_as_whom_and_for_what_the_flags_say() {
     ];
     let arguments = arguments(&line).unwrap();
     let cluster = Cluster::connect(&arguments.cluster).await.unwrap();
-    let text = top::once(&cluster, &arguments).await;
+    let text = top::once(&cluster, &arguments, Ink::PLAIN).await;
     assert_eq!(
         text.unwrap(),
         "There are no fleets in namespace shop with the labels team=shop.\n"

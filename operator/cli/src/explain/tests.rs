@@ -103,9 +103,26 @@ fn a_queue_is_explained_from_its_current_state_back_to_its_history() {
     let bare = Explanation::of(&busy(), Some("new"), &[], None, notes).unwrap();
     let shown: String = [full("payments"), bare, full("mails")]
         .iter()
-        .map(|explanation| explanation.render(now()) + "\n---\n\n")
+        .map(|explanation| explanation.render(now(), Ink::PLAIN) + "\n---\n\n")
         .collect();
     insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn colors_mark_the_titles_and_what_holds_the_fleet_back() {
+    let mut explanation = full("payments");
+    let held = "\x1b[38;5;11mWHAT HOLDS THE FLEET BACK\x1b[39m\n";
+    let ink = Ink::colored();
+    let text = explanation.render(now(), ink);
+    assert!(text.contains("\n\x1b[1mNOW\x1b[0m\n"), "{text}");
+    assert!(text.contains(held), "{text}");
+    explanation.conditions.clear();
+    let text = explanation.render(now(), ink);
+    assert!(!text.contains(held), "{text}");
+    assert!(
+        text.contains("WHAT HOLDS THE FLEET BACK\x1b[0m\n  nothing\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -121,7 +138,7 @@ fn the_workload_of_a_target_is_named_and_unknown_replicas_are_not_zero() {
         .unwrap(),
     );
     let explanation = Explanation::of(&fleet, None, &[], None, Vec::new()).unwrap();
-    let text = explanation.render(now());
+    let text = explanation.render(now(), Ink::PLAIN);
     assert!(
         text.contains("(task queue a, StatefulSet worker)"),
         "{text}"
@@ -159,7 +176,7 @@ fn a_few_of_many_pods_that_hold_a_fleet_are_named() {
         figures.held_pods = (0..pods)
             .map(|pod| (format!("p{pod:02}"), "Outlasts".to_owned()))
             .collect();
-        let text = explanation.render(now());
+        let text = explanation.render(now(), Ink::PLAIN);
         let held = text.lines().filter_map(|line| line.strip_prefix("  held"));
         held.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
     };
@@ -188,7 +205,7 @@ fn the_waiting_tasks_are_counted_in_the_singular_and_the_plural() {
         let mut explanation = full("payments");
         let figures = explanation.queue.figures.as_mut().unwrap();
         figures.backlog_tasks = Some(tasks);
-        let text = explanation.render(now());
+        let text = explanation.render(now(), Ink::PLAIN);
         assert!(
             text.contains(&format!("\n  backlog       {expected}\n")),
             "{text}"
@@ -205,7 +222,7 @@ fn the_waiting_tasks_are_told_by_priority_if_not_all_have_the_default_one() {
         figures.backlog_tasks_by_priority = by_priority
             .map(|(key, tasks)| (key.to_owned(), tasks))
             .collect();
-        let text = explanation.render(now());
+        let text = explanation.render(now(), Ink::PLAIN);
         let mut lines = text.lines().map(str::trim);
         lines
             .find(|line| line.starts_with("of these"))
@@ -223,7 +240,7 @@ fn the_waiting_tasks_are_told_by_priority_if_not_all_have_the_default_one() {
 #[test]
 fn lines_are_wrapped_at_the_width_of_a_terminal() {
     let wide: Vec<String> = full("payments")
-        .render(now())
+        .render(now(), Ink::PLAIN)
         .lines()
         .filter(|line| line.chars().count() > 102)
         .map(str::to_owned)
@@ -239,6 +256,7 @@ fn arguments(output: Output) -> Arguments {
         output,
         watch: false,
         interval: DurationString::from_secs(2),
+        color: Color::Never,
     }
 }
 
@@ -278,7 +296,7 @@ fn another_decision_or_another_problem_is_news_and_numbers_are_not() {
         assert_eq!(now.is_news(before), expected, "{now:?}");
     }
     assert!(
-        held.render(now())
+        held.render(now(), Ink::PLAIN)
             .contains("\n  deciding      hold: CoolingDown\n")
     );
 }
@@ -337,7 +355,9 @@ async fn watching_explains_again_only_after_a_change() {
 #[tokio::test]
 async fn explain_reads_the_fleet_its_events_and_the_metrics_and_nothing_else() {
     let (client, log) = api(|request| match &request.line {
-        line if line.contains("/proxy/") => (403, failure(403, "Forbidden", "no")),
+        line if line.contains("/proxy/") || line.contains("/leases/") => {
+            (403, failure(403, "Forbidden", "no"))
+        }
         line if line.contains("/events") => (
             200,
             json!({
@@ -357,6 +377,8 @@ async fn explain_reads_the_fleet_its_events_and_the_metrics_and_nothing_else() {
         [
             "GET \
              /api/v1/namespaces/taskqueue-system/services/taskqueue-operator-metrics:metrics/proxy/metrics",
+            "GET \
+             /apis/coordination.k8s.io/v1/namespaces/taskqueue-system/leases/taskqueue-operator-leader",
             "GET \
              /apis/events.k8s.io/v1/namespaces/shop/events?&fieldSelector=regarding.kind%3DTaskQueueWorker%2Cregarding.name%3Dorders%2CreportingController%3Dtaskqueue-operator",
             "GET /apis/taskqueue.dev/v1alpha1/namespaces/shop/taskqueueworkers/orders",

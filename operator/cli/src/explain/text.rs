@@ -9,13 +9,14 @@ use taskqueue_api::status::{DecisionInputs, DecisionStatus};
 use taskqueue_scaling as scaling;
 
 use super::explanation::{EventLine, Explanation};
+use crate::color::{Ink, Tone};
 use crate::figures::Figures;
 use crate::output::{WIDTH, wrapped};
 use crate::view::{QueueView, age, seconds};
 
 impl Explanation {
     /// The explanation as text for people.
-    pub fn render(&self, now: Timestamp) -> String {
+    pub fn render(&self, now: Timestamp, ink: Ink) -> String {
         let queue = &self.queue;
         let mut text = format!(
             "{}/{}, queue {} (task queue {}{})\n",
@@ -29,23 +30,24 @@ impl Explanation {
                 (None, name) => format!(", Deployment {name}"),
             }
         );
-        section(&mut text, "NOW", &now_lines(queue));
+        let title = |title: &str| ink.mark(Tone::Head, title);
+        section(&mut text, &title("NOW"), &now_lines(queue));
         let change = queue.last_decision.as_ref().map_or_else(
             || vec!["none since the queue was created, or the status was lost".to_owned()],
             |last| change_lines(last, now),
         );
-        section(&mut text, "LAST CHANGE", &change);
+        section(&mut text, &title("LAST CHANGE"), &change);
         let held: Vec<String> = self
             .conditions
             .iter()
             .flat_map(|held| held_lines(held, now))
             .collect();
-        let nothing = vec!["nothing".to_owned()];
-        section(
-            &mut text,
-            "WHAT HOLDS THE FLEET BACK",
-            if held.is_empty() { &nothing } else { &held },
-        );
+        let holds = "WHAT HOLDS THE FLEET BACK";
+        if held.is_empty() {
+            section(&mut text, &title(holds), &["nothing".to_owned()]);
+        } else {
+            section(&mut text, &ink.mark(Tone::Held, holds), &held);
+        }
         let events: Vec<String> = self
             .events
             .iter()
@@ -54,7 +56,7 @@ impl Explanation {
         let none = vec!["none left in the cluster".to_owned()];
         section(
             &mut text,
-            "EVENTS, oldest first",
+            &title("EVENTS, oldest first"),
             if events.is_empty() { &none } else { &events },
         );
         for (index, note) in self.notes.iter().enumerate() {

@@ -10,7 +10,7 @@ use taskqueue_testkit::resource::{guarded, resource};
 
 use super::*;
 use crate::figures::{Figures, QueueName, Scrape, Unreadable, parse};
-use crate::view::{age, compare, fit, seconds, snapshot, table};
+use crate::view::{age, compare, seconds, snapshot};
 
 /// What an operator serves about the fleet below. Shared with the tests of `explain`.
 pub(crate) const METRICS: &str = concat!(
@@ -221,16 +221,18 @@ fn the_table_shows_the_backlog_the_replicas_and_the_reasons() {
     );
     first.fleets[0].conditions.clear();
     let shown = [
-        (
-            "all namespaces, second look",
-            table(&later, true, Sort::Name, now()),
-        ),
-        ("by wait, all well", table(&first, false, Sort::Wait, now())),
-        (
-            "without metrics",
-            table(&blind, false, Sort::Backlog, now()),
-        ),
+        ("all namespaces, second look", &later, true, Sort::Name),
+        ("by wait, all well", &first, false, Sort::Wait),
+        ("without metrics", &blind, false, Sort::Backlog),
     ];
+    let shown = shown.map(|(what, snapshot, namespaces, sort)| {
+        let style = Style {
+            namespaces,
+            sort,
+            ink: Ink::PLAIN,
+        };
+        (what, table(snapshot, style, now()).text())
+    });
     let shown: Vec<String> = shown
         .iter()
         .map(|(what, text)| format!("--- {what}\n{text}\n"))
@@ -295,11 +297,38 @@ fn spans_are_short_and_ages_never_below_zero() {
 }
 
 #[test]
-fn a_table_that_is_too_long_says_how_much_is_omitted() {
-    let text = "1\n2\n3\n4\n";
-    assert_eq!(fit(text, 4), "1\n2\n3\n4");
-    let cut = fit(text, 3);
-    assert!(cut.starts_with("1\n2\n... 2 more lines: "), "{cut}");
+fn colors_mark_the_head_waits_over_their_target_and_what_holds_back() {
+    let metrics = METRICS.replace("} 6.14\n", "} 61.4\n");
+    let scrape = parse(&metrics).unwrap();
+    let notes = vec!["no current metrics".to_owned()];
+    let snapshot = snapshot(&[guarded(&busy())], Some(&scrape), notes);
+    let style = Style {
+        namespaces: false,
+        sort: Sort::Name,
+        ink: Ink::colored(),
+    };
+    let colored = table(&snapshot, style, now()).text();
+    insta::assert_snapshot!(colored.replace('\x1b', "^"));
+    let plain = Style {
+        ink: Ink::PLAIN,
+        ..style
+    };
+    let mut without = String::new();
+    let mut rest = colored.as_str();
+    while let Some((before, code)) = rest.split_once("\x1b[") {
+        without.push_str(before);
+        rest = code.split_once('m').unwrap().1;
+    }
+    without.push_str(rest);
+    let lines = |text: &str| -> Vec<String> {
+        text.lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        lines(&without),
+        lines(&table(&snapshot, plain, now()).text())
+    );
 }
 
 #[tokio::test]
@@ -322,10 +351,14 @@ async fn invalid_flags_are_refused() {
     }
 }
 
-/// A server with the fleet above; `proxied` is its answer to a request for the operator's metrics.
+/// A server with the fleet above that shows nobody its Leases; `proxied` is its answer to a request
+/// for the operator's metrics.
 fn server(request: &ApiRequest, proxied: (u16, Value)) -> (u16, Value) {
     if request.line.contains("/proxy/metrics") {
         return proxied;
+    }
+    if request.line.contains("/leases/") {
+        return (403, failure(403, "Forbidden", "leases \"x\" is forbidden"));
     }
     let list = json!({
         "apiVersion": "taskqueue.dev/v1alpha1", "kind": "TaskQueueWorkerList", "metadata": {},
@@ -346,7 +379,9 @@ async fn top_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
         )
     });
     let cluster = cluster(client, &[]);
-    let text = once(&cluster, &arguments(&["-o", "json"])).await.unwrap();
+    let text = once(&cluster, &arguments(&["-o", "json"]), Ink::PLAIN)
+        .await
+        .unwrap();
     let mut lines = log.lines();
     lines.sort();
     assert_eq!(
@@ -354,6 +389,8 @@ async fn top_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
         [
             "GET \
              /api/v1/namespaces/taskqueue-system/services/taskqueue-operator-metrics:metrics/proxy/metrics",
+            "GET \
+             /apis/coordination.k8s.io/v1/namespaces/taskqueue-system/leases/taskqueue-operator-leader",
             "GET /apis/taskqueue.dev/v1alpha1/namespaces/shop/taskqueueworkers?&limit=250",
         ]
     );
@@ -362,7 +399,9 @@ async fn top_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
         look["notes"],
         json!([
             "no current metrics: you have no permission to get services/proxy in namespace \
-             taskqueue-system; ask for it, or give --metrics URL"
+             taskqueue-system; a port-forward to the leader instead failed: you have no permission \
+             to get leases in namespace taskqueue-system; ask for one of the two permissions, or \
+             give --metrics URL"
         ])
     );
     assert_eq!(look["fleets"][0]["queues"][0]["lastDecision"]["to"], 5);
@@ -372,26 +411,32 @@ async fn top_lists_the_fleets_and_reads_the_metrics_and_nothing_else() {
 
 #[tokio::test]
 async fn unavailable_metrics_are_reported_in_one_line_with_the_remedy() {
+    const NO_LEASE: &str = "a port-forward to the leader instead failed: you have no permission to \
+                            get leases in namespace taskqueue-system; ask for that permission, ";
     let cases = [
         (
             404,
-            "there is no Service taskqueue-operator-metrics in namespace taskqueue-system; name \
-             it with --service, or give --metrics URL",
+            format!(
+                "there is no Service taskqueue-operator-metrics in namespace taskqueue-system; \
+                 {NO_LEASE}name the Service with --service, or give --metrics URL"
+            ),
         ),
         (
             503,
-            "no replica of the operator answers behind Service \
-             taskqueue-system/taskqueue-operator-metrics",
+            format!(
+                "no replica of the operator answers behind Service \
+                 taskqueue-system/taskqueue-operator-metrics; {NO_LEASE}or give --metrics URL"
+            ),
         ),
-        (500, "taskqueue-system/taskqueue-operator-metrics: broken"),
+        (
+            500,
+            "taskqueue-system/taskqueue-operator-metrics: broken".to_owned(),
+        ),
     ];
     for (code, expected) in cases {
         let (client, _) =
             api(move |request| server(request, (code, failure(code, "Other", "broken"))));
-        assert_eq!(
-            cluster(client, &[]).scrape().await,
-            Err(expected.to_owned())
-        );
+        assert_eq!(cluster(client, &[]).scrape().await, Err(expected));
     }
 }
 
@@ -399,15 +444,21 @@ async fn unavailable_metrics_are_reported_in_one_line_with_the_remedy() {
 async fn a_standby_replica_is_retried_and_then_reported() {
     let standby = METRICS.replace("leader 1", "leader 0");
     let (client, log) = api(move |request| server(request, (200, json!(standby))));
-    let said = cluster(client, &[]).scrape().await;
+    let said = cluster(client, &["--lease", "other"]).scrape().await;
     assert_eq!(
         said,
-        Err(
-            "the operator's replica that answered is a standby; name the leader with --metrics URL"
-                .to_owned()
-        )
+        Err("only standby replicas answer behind Service \
+             taskqueue-system/taskqueue-operator-metrics; a port-forward to the leader instead \
+             failed: you have no permission to get leases in namespace taskqueue-system; ask for \
+             that permission, or give --metrics URL"
+            .to_owned())
     );
-    assert_eq!(log.lines().len(), 16);
+    let mut lines = log.lines();
+    assert_eq!(
+        lines.pop().as_deref(),
+        Some("GET /apis/coordination.k8s.io/v1/namespaces/taskqueue-system/leases/other")
+    );
+    assert_eq!(lines.len(), 16);
     let (client, log) = api(|request| server(request, (200, json!(METRICS))));
     assert_eq!(
         cluster(client, &[]).scrape().await,
@@ -425,14 +476,18 @@ async fn a_refusal_of_the_api_server_is_reported_in_its_own_words() {
         )
     });
     let cluster = cluster(client, &[]);
-    let refused = once(&cluster, &arguments(&["-A"])).await.unwrap_err();
+    let refused = once(&cluster, &arguments(&["-A"]), Ink::PLAIN)
+        .await
+        .unwrap_err();
     assert_eq!(
         refused.to_string(),
         "cannot list the fleets in all namespaces: you may not list taskqueueworkers"
     );
     let (client, _) = api(|_| (404, failure(404, "", "404 page not found")));
     let cluster = self::cluster(client, &[]);
-    let unknown = once(&cluster, &arguments(&[])).await.unwrap_err();
+    let unknown = once(&cluster, &arguments(&[]), Ink::PLAIN)
+        .await
+        .unwrap_err();
     assert_eq!(
         unknown.to_string(),
         "cannot list the fleets in namespace shop: this cluster does not know the kind \

@@ -41,6 +41,7 @@ mod policy;
 mod ports;
 mod proxy;
 mod quickstart;
+mod recorded_load;
 mod refusals;
 mod restarts;
 mod rights;

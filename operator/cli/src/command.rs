@@ -57,7 +57,7 @@ impl Command {
         let done = match self {
             Self::Crd { dir } if dir.is_empty() => print(&taskqueue_api::crds_yaml()?),
             Self::Crd { dir } => dir.iter().try_for_each(|dir| write_definitions(dir)),
-            Self::Simulate(arguments) => print(&simulate::simulate(arguments)?),
+            Self::Simulate(arguments) => on_runtime(simulate::run(arguments)),
             Self::Top(arguments) => on_runtime(top::run(arguments)),
             Self::Explain(arguments) => on_runtime(explain::run(arguments)),
             Self::Check(arguments) => return Ok(list_issues(arguments)),

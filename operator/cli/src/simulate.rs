@@ -1,27 +1,28 @@
 //! `simulate`: compares a user's policy with the HPA, KEDA and others on the user's own trace.
-//! Reads the policy and writes the plots; talks to no cluster. `trace_file` reads the trace, and
-//! `taskqueue-simulation` does the simulation.
+//! Reads the policy and writes the plots; talks to no cluster. `trace_file` reads the trace, or
+//! `recording` rebuilds it from what a Prometheus holds; `taskqueue-simulation` does the simulation.
 
+mod policy;
+mod prometheus;
+mod recording;
 mod trace_file;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::Context as _;
 use clap::Args;
-use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use taskqueue_api::scaling::ScalingSpec;
-use taskqueue_api::worker::{DrainSpec, QueueSpec, ReplicasSpec};
-use taskqueue_api::{
-    ConnectionKind, ConnectionReference, DurationString, Invalid, Queue, TaskQueueWorker,
-    TaskQueueWorkerSpec, duration_between, validate,
-};
+use taskqueue_api::{DurationString, Queue, duration_between};
+use taskqueue_kubernetes::proxy::ProxyVariables;
 use taskqueue_scaling::Mode;
+use taskqueue_simulation::rebuild::{Rebuilt, agreement};
 use taskqueue_simulation::{Comparison, Millis, Scenario, Setup, TraceFile, compare_with, svg};
 
+use crate::clock;
+use crate::output::{WIDTH, print, wrapped};
+use policy::{Choice, read_policy};
+use recording::{RecordingArguments, Request};
 use trace_file::TraceArguments;
 
 /// The text below the flags in `--help`.
@@ -37,6 +38,13 @@ Files of these public datasets are read as they are, once unpacked:
     Alibaba cluster trace 2018           batch_task.csv
 The time of --from counts from the first row of the first two, and from the beginning of the trace
 in the others.
+
+With --from-prometheus and --fleet, the trace is rebuilt from what the operator's metrics say of one
+queue: arrivals from the rates and the backlog, durations from the service time and the slots in
+use. The report says what is assumed and left out, and how far simulated waits are from the
+measured ones:
+    kubectl tqw simulate --from-prometheus http://localhost:9090 \\
+        --fleet shop/orders --queue payments --since 24h --policy orders.yaml
 
 The policy is a YAML file: a TaskQueueWorker as you apply it, or only the relevant part:
     replicas: {min: 0, max: 20}
@@ -56,11 +64,6 @@ zero; busy, pods that were stopped while they worked; known, first and raced, ta
 the last heartbeat that was read; known: all others); calls, calls to Temporal; peak, most
 replicas requested.";
 
-/// The name of the only queue of a policy file that is not a whole resource.
-const ONLY: &str = "queue";
-/// The most replicas that the schema of the resource allows.
-const MAX_REPLICAS: u32 = 1000;
-
 /// The arguments of `simulate`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Arguments {
@@ -68,15 +71,21 @@ pub struct Arguments {
     #[command(flatten)]
     pub trace: TraceArguments,
 
+    /// What a Prometheus recorded.
+    #[command(flatten)]
+    pub recording: RecordingArguments,
+
     /// The policy: a TaskQueueWorker, or `replicas` with optional `scaling` and `drain`.
     #[arg(long, value_name = "FILE.yaml")]
     pub policy: PathBuf,
 
-    /// The queue of the TaskQueueWorker whose policy to use. Required if it has several.
+    /// The queue of the TaskQueueWorker whose policy to use, and of the fleet in Prometheus.
+    /// Required if there are several.
     #[arg(long, value_name = "NAME")]
     pub queue: Option<String>,
 
-    /// How many tasks a worker actually executes at a time. Default: the policy's slotsPerReplica.
+    /// How many tasks a worker actually executes at a time. Default: those that a Prometheus
+    /// recorded, or else the policy's slotsPerReplica.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub slots: Option<u32>,
 
@@ -104,7 +113,8 @@ pub struct Arguments {
     )]
     pub cache: DurationString,
 
-    /// The task queue's rate limit in Temporal, in tasks per second. Default: none.
+    /// The task queue's rate limit in Temporal, in tasks per second. Default: what a
+    /// Prometheus recorded, or else none.
     #[arg(long, value_name = "TASKS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate_limit: Option<u32>,
 
@@ -117,224 +127,95 @@ pub struct Arguments {
     pub svg: Option<PathBuf>,
 }
 
-/// Runs the comparison, writes the plots, and returns the report.
+/// Compares, and prints the report.
 ///
 /// # Errors
-/// If a file cannot be read, understood or written.
-pub fn simulate(arguments: &Arguments) -> anyhow::Result<String> {
-    let Arguments { trace, policy, .. } = arguments;
-    let file = trace.read()?;
+/// If a file cannot be read, understood or written, or if Prometheus does not have the metrics.
+pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let variables = ProxyVariables::of_environment();
+    let now = clock::now().as_millisecond();
+    print(&simulate(arguments, &variables, now).await?)
+}
+
+/// Runs the comparison, writes the plots, and returns the report. `now` is the present time, in
+/// milliseconds since 1970.
+async fn simulate(
+    arguments: &Arguments,
+    proxies: &ProxyVariables,
+    now: i64,
+) -> anyhow::Result<String> {
+    let Arguments {
+        trace,
+        recording,
+        policy,
+        ..
+    } = arguments;
     let text = std::fs::read_to_string(policy).with_context(|| {
         format!(
             "cannot read {}; give a readable text file with --policy",
             policy.display()
         )
     })?;
-    let queue = read_policy(&text, arguments.queue.as_deref())
-        .with_context(|| policy.display().to_string())?;
-    let (text, comparison) = report(file, queue, arguments);
+    let name = arguments.queue.as_deref();
+    let choice = Choice::new(name, recording.from_prometheus.is_some());
+    let queue = read_policy(&text, choice).with_context(|| policy.display().to_string())?;
+    let load = match &recording.from_prometheus {
+        Some(url) => {
+            let request = Request {
+                queue: name,
+                length: trace.length,
+                seed: arguments.seed,
+                now,
+            };
+            Load::from(recording.read(url, request, proxies).await?)
+        }
+        None => Load::from(trace.read()?),
+    };
+    let name = load.file.trace.name.clone();
+    let (text, comparison) = report(load, queue, arguments);
     let Some(folder) = &arguments.svg else {
         return Ok(text);
     };
-    let written = draw(&trace.name(), &comparison, folder)?;
+    let written = draw(&name, &comparison, folder)?;
     Ok(format!("{text}\n{written} plots in {}\n", folder.display()))
 }
 
-/// The content of a policy file that is not a whole resource.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Bare {
-    replicas: ReplicasSpec,
-    #[serde(default)]
-    scaling: ScalingSpec,
-    #[serde(default)]
-    drain: DrainSpec,
+/// What is simulated.
+struct Load {
+    file: TraceFile,
+    /// What was measured, if the trace is rebuilt from a recording.
+    recorded: Option<Rebuilt>,
 }
 
-/// The queue with the policy to simulate, validated as the operator does it.
-fn read_policy(text: &str, name: Option<&str>) -> anyhow::Result<Queue> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text)
-        .map_err(|error| anyhow!("is not YAML: {error}; --help shows what a policy looks like"))?;
-    let documents: Vec<Value> = documents
-        .into_iter()
-        .filter(|document| !document.is_null())
-        .collect();
-    let alone = documents.len() == 1;
-    let workers: Vec<&Value> = documents
-        .iter()
-        .filter(|document| document["kind"] == "TaskQueueWorker")
-        .collect();
-    match (workers.as_slice(), documents.as_slice()) {
-        ([worker], _) => {
-            let parsed = typed::<TaskQueueWorker>(worker, alone.then_some(text))?;
-            refuse_unknown(
-                "spec",
-                &worker["spec"],
-                &serde_json::to_value(&parsed.spec)?,
-            )?;
-            choose(parsed, name, false)
+impl From<TraceFile> for Load {
+    fn from(file: TraceFile) -> Self {
+        let recorded = None;
+        Self { file, recorded }
+    }
+}
+
+impl From<Rebuilt> for Load {
+    fn from(rebuilt: Rebuilt) -> Self {
+        let file = TraceFile {
+            trace: rebuilt.trace.clone(),
+            notes: rebuilt.notes.clone(),
+        };
+        Self {
+            file,
+            recorded: Some(rebuilt),
         }
-        ([], [document]) if document.get("kind").is_none() => {
-            let bare = typed::<Bare>(document, Some(text)).context(
-                "a policy is a TaskQueueWorker, or `replicas: {min: …, max: …}` with optional \
-                 `scaling:` and `drain:`",
-            )?;
-            refuse_unknown("", document, &serde_json::to_value(&bare)?)?;
-            ensure!(
-                name.is_none(),
-                "contains one policy and no queues: omit --queue"
-            );
-            choose(whole(bare), None, true)
-        }
-        ([], []) => bail!("is empty; --help shows what a policy looks like"),
-        ([], _) => bail!(
-            "contains no TaskQueueWorker; name a file that contains one, or only `replicas:` and \
-             `scaling:`"
-        ),
-        (several, _) => bail!(
-            "contains {} TaskQueueWorkers; name a file with one",
-            several.len()
-        ),
     }
-}
-
-/// Parses the text again where there is one, because then the error names the line.
-fn typed<T: serde::de::DeserializeOwned>(value: &Value, text: Option<&str>) -> anyhow::Result<T> {
-    match text {
-        Some(text) => serde_saphyr::from_str(text).map_err(|error| anyhow!("{error}")),
-        None => T::deserialize(value).map_err(|error| anyhow!("the TaskQueueWorker: {error}")),
-    }
-}
-
-/// Refuses unknown fields, as the API server would: a policy with a typo would be another policy.
-fn refuse_unknown(path: &str, read: &Value, known: &Value) -> anyhow::Result<()> {
-    match (read, known) {
-        (Value::Object(read), Value::Object(known)) => {
-            for (field, value) in read {
-                let path = format!("{path}.{field}");
-                let path = path.trim_start_matches('.');
-                match known.get(field) {
-                    Some(known) => refuse_unknown(path, value, known)?,
-                    None if is_empty(value) => {}
-                    None => {
-                        bail!("{path}: unknown field; see kubectl explain taskqueueworker.spec")
-                    }
-                }
-            }
-            Ok(())
-        }
-        (Value::Array(read), Value::Array(known)) => read
-            .iter()
-            .zip(known)
-            .enumerate()
-            .try_for_each(|(index, (read, known))| {
-                refuse_unknown(&format!("{path}[{index}]"), read, known)
-            }),
-        _ => Ok(()),
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
-}
-
-/// Wraps a bare policy in a whole resource, so that the same rules check both.
-fn whole(bare: Bare) -> TaskQueueWorker {
-    let worker = Container {
-        name: "worker".to_owned(),
-        image: Some("worker".to_owned()),
-        ..Container::default()
-    };
-    let queue = QueueSpec {
-        name: ONLY.to_owned(),
-        task_queue: None,
-        replicas: bare.replicas,
-        task_types: None,
-        scale_target_ref: None,
-        template: None,
-        deployment: None,
-        resources: None,
-        env: Vec::new(),
-        node_selector: std::collections::BTreeMap::new(),
-        tolerations: Vec::new(),
-        priority_class_name: None,
-        scaling: None,
-    };
-    let spec = TaskQueueWorkerSpec {
-        connection: None,
-        connection_ref: Some(ConnectionReference {
-            kind: ConnectionKind::default(),
-            name: "none".to_owned(),
-        }),
-        template: Some(PodTemplateSpec {
-            metadata: None,
-            spec: Some(PodSpec {
-                containers: vec![worker],
-                ..PodSpec::default()
-            }),
-        }),
-        queues: vec![queue],
-        scaling: bare.scaling,
-        deployment: None,
-        disruption_budget: None,
-        drain: bare.drain,
-    };
-    TaskQueueWorker::new("simulated", spec)
-}
-
-/// The queue of this name, or the only one. Errors of a `bare` policy name the paths in its file.
-fn choose(mut worker: TaskQueueWorker, name: Option<&str>, bare: bool) -> anyhow::Result<Queue> {
-    // The API server fills these in; a file need not have them.
-    worker.metadata.uid.get_or_insert_with(|| "none".to_owned());
-    worker
-        .metadata
-        .namespace
-        .get_or_insert_with(|| "default".to_owned());
-    let place = format!("spec.queues[{ONLY}].");
-    let fleet = validate(&worker).map_err(|invalid| {
-        let lines = invalid.iter().map(|Invalid { path, message }| {
-            let inside = path
-                .strip_prefix(&place)
-                .or_else(|| path.strip_prefix("spec."));
-            let path = inside.filter(|_| bare).unwrap_or(path);
-            format!("{path}: {message}")
-        });
-        anyhow!("{}", lines.collect::<Vec<_>>().join("\n"))
-    })?;
-    let names: Vec<&str> = fleet
-        .queues
-        .iter()
-        .map(|queue| queue.name.as_str())
-        .collect();
-    let names = names.join(", ");
-    let found = match (name, fleet.queues.len()) {
-        (None, 1) => fleet.queues.into_iter().next(),
-        (None, _) => bail!("contains several queues: choose one of {names} with --queue"),
-        (Some(name), _) => fleet.queues.into_iter().find(|queue| queue.name == name),
-    };
-    let queue = found.ok_or_else(|| {
-        anyhow!(
-            "has no queue {:?}: choose one of {names} with --queue",
-            name.unwrap_or_default()
-        )
-    })?;
-    let max = queue.policy.max;
-    ensure!(
-        (1..=MAX_REPLICAS).contains(&max),
-        "replicas.max: is {max}; a simulation needs 1 to {MAX_REPLICAS}"
-    );
-    Ok(queue)
 }
 
 /// Runs the comparison. The report says what was run before it gives the results.
-fn report(file: TraceFile, queue: Queue, arguments: &Arguments) -> (String, Comparison) {
+fn report(load: Load, queue: Queue, arguments: &Arguments) -> (String, Comparison) {
+    let Load { file, mut recorded } = load;
     let TraceFile { mut trace, notes } = file;
-    trace.limit_milli = arguments.rate_limit.map(|limit| u64::from(limit) * 1000);
+    let limit = arguments.rate_limit.map(|limit| u64::from(limit) * 1000);
+    trace.limit_milli = limit.or(trace.limit_milli);
+    if let Some(recorded) = &mut recorded {
+        recorded.trace.limit_milli = trace.limit_milli;
+    }
     let mut policy = queue.policy;
     let mode = std::mem::replace(&mut policy.mode, Mode::Active);
     let mut setup = Setup {
@@ -344,7 +225,8 @@ fn report(file: TraceFile, queue: Queue, arguments: &Arguments) -> (String, Comp
         seed: arguments.seed,
         ..Setup::for_policy(&policy)
     };
-    setup.slots = arguments.slots.unwrap_or(setup.slots);
+    let recorded_slots = recorded.as_ref().and_then(|recorded| recorded.slots);
+    setup.slots = arguments.slots.or(recorded_slots).unwrap_or(setup.slots);
     let mut text = format!(
         "{}: {}, the last arrival after {}, {} each on average\n\
          {} to {} replicas of {} slots that start within {}, queueWaitTarget {}{}, \
@@ -365,8 +247,8 @@ fn report(file: TraceFile, queue: Queue, arguments: &Arguments) -> (String, Comp
             )),
         DurationString::from(policy.drain_grace_period),
     );
-    for note in notes {
-        text.push_str(&note);
+    for line in notes.iter().flat_map(|note| wrapped(note, "", WIDTH)) {
+        text.push_str(&line);
         text.push('\n');
     }
     if !queue.schedule.is_empty() {
@@ -378,6 +260,17 @@ fn report(file: TraceFile, queue: Queue, arguments: &Arguments) -> (String, Comp
     let forecast = queue.forecast.is_some();
     if forecast {
         text.push_str("scaling.forecast: the trace begins on a Monday at 00:00\n");
+    }
+    if let Some(recorded) = recorded {
+        text.push('\n');
+        text.push_str(&agreement(&recorded, &setup).map_or_else(
+            || {
+                "how far the waits are from the measured ones is unknown: the replicas, or the \
+                 backlog and its age, were not recorded\n"
+                    .to_owned()
+            },
+            |agreement| agreement.text(),
+        ));
     }
     let comparison = compare_with(&Scenario { trace, setup }, &policy, forecast);
     text.push('\n');
@@ -431,5 +324,9 @@ fn slug(text: &str) -> String {
     words.join("-")
 }
 
+#[cfg(test)]
+mod fake_prometheus;
+#[cfg(test)]
+mod prometheus_tests;
 #[cfg(test)]
 mod tests;

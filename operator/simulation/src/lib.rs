@@ -24,6 +24,7 @@ mod formats;
 mod mixed;
 mod plot;
 mod queue;
+pub mod rebuild;
 mod recurring;
 mod report;
 mod rng;

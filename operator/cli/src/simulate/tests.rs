@@ -25,7 +25,7 @@ fn arguments(more: &[&str]) -> Result<Arguments, clap::Error> {
 }
 
 fn policy(text: &str, queue: Option<&str>) -> Result<Policy, String> {
-    let read = read_policy(text, queue).map(|queue| queue.policy);
+    let read = read_policy(text, Choice::new(queue, false)).map(|queue| queue.policy);
     read.map_err(|error| format!("{error:#}"))
 }
 
@@ -211,8 +211,8 @@ fn the_example_is_compared_and_drawn() {
     let burst = include_str!("../../../simulation/examples/burst.csv");
     let example = include_str!("../../../simulation/examples/policy.yaml");
     let trace = trace("burst", burst).unwrap();
-    let queue = read_policy(example, None).unwrap();
-    let (text, comparison) = report(trace, queue, &arguments(&["--slots", "4"]).unwrap());
+    let queue = read_policy(example, Choice::Only).unwrap();
+    let (text, comparison) = report(trace.into(), queue, &arguments(&["--slots", "4"]).unwrap());
     insta::assert_snapshot!(text);
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("pictures");
@@ -241,9 +241,9 @@ fn the_example_is_compared_and_drawn() {
 
 #[test]
 fn unfinished_tasks_and_an_unsimulated_mode_are_reported() {
-    let queue = read_policy("replicas: {max: 2}\nscaling: {mode: Paused}", None).unwrap();
+    let queue = read_policy("replicas: {max: 2}\nscaling: {mode: Paused}", Choice::Only).unwrap();
     let trace = trace("one", "0,1\n1,90000\n").unwrap();
-    let (text, comparison) = report(trace, queue, &arguments(&[]).unwrap());
+    let (text, comparison) = report(trace.into(), queue, &arguments(&[]).unwrap());
     assert_eq!(comparison.ours.summary.unfinished, 1);
     let lines = [
         "taskqueue-operator: tasks unfinished four hours after the end: 1\n",

@@ -15,19 +15,23 @@ use taskqueue_simulation::{
 
 /// The longest trace: 31 days. More takes minutes to compute, and most likely has another unit of
 /// time.
-const LONGEST: Millis = 31 * 86_400_000;
+pub(super) const LONGEST: Millis = 31 * 86_400_000;
 /// The longest line, in bytes: ten times a row with the invocations of each minute of a day.
 const LONGEST_LINE: usize = 1 << 17;
 /// The longest time of a flag.
-const YEAR: Duration = Duration::from_hours(24 * 365);
+pub(super) const YEAR: Duration = Duration::from_hours(24 * 365);
 
 /// The flags about the trace.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct TraceArguments {
     /// The tasks: a CSV file with the arrival and the duration of each, in seconds, or a file of a
     /// public dataset.
-    #[arg(long, value_name = "FILE.csv")]
-    pub trace: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE.csv",
+        required_unless_present = "from_prometheus"
+    )]
+    pub trace: Option<PathBuf>,
 
     /// Take the tasks from this time after the beginning of the trace, such as 18h30m.
     #[arg(long, value_name = "TIME", value_parser = duration_between(Duration::ZERO, YEAR))]
@@ -66,16 +70,14 @@ pub struct TraceArguments {
 }
 
 impl TraceArguments {
-    /// The name of the trace: that of its file, without the ending.
-    pub(super) fn name(&self) -> String {
-        self.trace.file_stem().map_or_else(
+    /// Reads the file of the durations, if there is one, and then the trace. Its name is that of
+    /// its file, without the ending.
+    pub(super) fn read(&self) -> anyhow::Result<TraceFile> {
+        let path = self.trace.as_ref().context("--trace is missing")?;
+        let name = path.file_stem().map_or_else(
             || "trace".to_owned(),
             |name| name.to_string_lossy().into_owned(),
-        )
-    }
-
-    /// Reads the file of the durations, if there is one, and then the trace.
-    pub(super) fn read(&self) -> anyhow::Result<TraceFile> {
+        );
         let durations = match &self.durations {
             Some(path) => Some(read_durations(path)?),
             None => None,
@@ -89,8 +91,8 @@ impl TraceArguments {
             token_times: self.token_times,
             ..ReadOptions::default()
         };
-        let file = open(&self.trace, "--trace")?;
-        read_trace(&self.name(), file, options).with_context(|| self.trace.display().to_string())
+        let file = open(path, "--trace")?;
+        read_trace(&name, file, options).with_context(|| path.display().to_string())
     }
 }
 

@@ -9,6 +9,8 @@ mod before;
 mod contest;
 mod cuts;
 mod formats;
+mod rebuild;
+mod recorder;
 mod recurring;
 mod throttled;
 mod traces;

@@ -35,10 +35,10 @@ pub(crate) struct Release {
     #[arg(
         long,
         value_name = "FOLDER",
-        conflicts_with_all = ["registry", "source", "arch", "binaries", "output"]
+        conflicts_with_all = ["registry", "source", "arch", "binaries", "macos", "output"]
     )]
     check: Option<PathBuf>,
-    /// Registry and path that the images will have, such as ghcr.io/OWNER.
+    /// Registry and path that the images will have, in lower case, such as ghcr.io/owner.
     #[arg(long, value_name = "HOST/PATH", required_unless_present = "check")]
     registry: Option<String>,
     /// The web address of the repository, beginning with https.
@@ -51,6 +51,10 @@ pub(crate) struct Release {
     /// worker is added to it.
     #[arg(long, value_name = "FOLDER")]
     binaries: Option<PathBuf>,
+    /// A folder with the kubectl plugin for macOS, built on a Mac: arm64/kubectl-tqw,
+    /// amd64/kubectl-tqw or both.
+    #[arg(long, value_name = "FOLDER")]
+    macos: Option<PathBuf>,
     /// The folder to make. A release that is there is replaced.
     #[arg(long, value_name = "FOLDER", default_value = "dist")]
     output: PathBuf,
@@ -66,9 +70,10 @@ impl Release {
                 source: self.source.unwrap_or_default(),
                 architectures: self.arch,
                 binaries: self.binaries,
+                macos: self.macos,
                 output: self.output,
             };
-            make(paths, &options, Progress::default())?
+            make(paths, options, Progress::default())?
         };
         for line in found {
             print(&format!("{line}\n"))?;

@@ -38,7 +38,7 @@ pub(crate) fn notes(changelog: &str, record: &Record) -> Result<String> {
 
 /// What the changelog says of a version; of what is not released yet, if it has no heading of this
 /// version.
-fn changes<'a>(changelog: &'a str, version: &str) -> Result<&'a str> {
+pub(crate) fn changes<'a>(changelog: &'a str, version: &str) -> Result<&'a str> {
     let section = |heading: &str| {
         let (_, rest) = changelog.split_once(&format!("\n## {heading}"))?;
         let (_, body) = rest.split_once('\n')?;
@@ -80,6 +80,7 @@ mod tests {
             registry: "registry.example.com/team".into(),
             source: "https://example.com/repository".into(),
             architectures: vec!["amd64".into()],
+            plugins: Vec::new(),
             images: Vec::new(),
         };
         let text = notes(CHANGELOG, &record).unwrap();

@@ -22,13 +22,6 @@ impl Program {
     /// The operator.
     pub(crate) const OPERATOR: Self = Self::OfImage(Image::TaskqueueOperator);
     const ORDER_WORKER: Self = Self::OfImage(Image::OrderWorker);
-    /// All programs, those of the images first.
-    pub(crate) const ALL: [Self; 4] = [
-        Self::OPERATOR,
-        Self::ORDER_WORKER,
-        Self::GreetingWorker,
-        Self::Plugin,
-    ];
     /// Those that have an image.
     pub(crate) const OF_IMAGES: [Self; 3] =
         [Self::OPERATOR, Self::ORDER_WORKER, Self::GreetingWorker];
@@ -77,9 +70,5 @@ mod tests {
                 Program::GreetingWorker | Program::Plugin => None,
             });
         assert_eq!(of_images.collect::<Vec<_>>(), Image::ALL);
-        assert_eq!(
-            Program::ALL.map(Program::binary)[..3],
-            Program::OF_IMAGES.map(Program::binary)
-        );
     }
 }

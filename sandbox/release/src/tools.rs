@@ -45,3 +45,19 @@ pub(crate) fn path(paths: &Paths, progress: Progress) -> Result<OsString> {
         .collect();
     std::env::join_paths(all).map_err(|error| Error::Machine(format!("PATH: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plugin_for_macos_is_built_with_the_same_version() {
+        let workflow = sandbox_machine::checkout()
+            .unwrap()
+            .join(".github/workflows/release.yaml");
+        let text = std::fs::read_to_string(workflow).unwrap();
+        let (name, version, _) = TOOLS[0];
+        let expected = format!("cargo install --quiet --locked {name}@{version})");
+        assert!(text.contains(&expected), "{expected}");
+    }
+}

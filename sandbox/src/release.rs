@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sandbox_machine::{Architecture, Paths, Progress};
-use sandbox_release::{Options, check, compile, make};
+use sandbox_release::{Options, Program, check, compile, make};
 
 use crate::stdout::print;
 
@@ -17,12 +17,32 @@ pub(crate) struct Binaries {
     /// The architecture; may be repeated.
     #[arg(long, value_name = "ARCHITECTURE", default_value = "amd64")]
     arch: Vec<Architecture>,
+    /// Compile this program alone; may be repeated. Default: all that cargo compiles.
+    #[arg(long, value_name = "PROGRAM", value_delimiter = ',', value_parser = program)]
+    program: Vec<Program>,
+}
+
+fn program(name: &str) -> Result<Program, String> {
+    Program::of_name(name).ok_or_else(|| {
+        let known = Program::OF_CARGO.map(Program::binary);
+        format!("cargo compiles {}", known.join(", "))
+    })
 }
 
 impl Binaries {
     pub(crate) fn run(&self, paths: &Paths) -> anyhow::Result<()> {
+        let programs = match self.program.as_slice() {
+            [] => &Program::OF_CARGO,
+            named => named,
+        };
         for architecture in &self.arch {
-            compile(paths, *architecture, &self.folder, Progress::default())?;
+            compile(
+                paths,
+                *architecture,
+                programs,
+                &self.folder,
+                Progress::default(),
+            )?;
         }
         Ok(())
     }

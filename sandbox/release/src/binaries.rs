@@ -17,12 +17,13 @@ use crate::{
     tools,
 };
 
-/// Compiles the programs of a release for one architecture with the release profile. Makes
-/// `output/ARCHITECTURE/BINARY`, which is the root of an image if the program has one, and beside
+/// Compiles programs of a release for one architecture with the release profile: those of
+/// [`Program::OF_CARGO`], or some of them. Makes `output/ARCHITECTURE/BINARY`, which is the root of an image if the program has one, and beside
 /// it `BINARY.cdx.json`.
 pub fn compile(
     paths: &Paths,
     architecture: Architecture,
+    programs: &[Program],
     output: &Path,
     progress: Progress,
 ) -> Result<()> {
@@ -58,12 +59,11 @@ pub fn compile(
         .env("PATH", &path)
         .envs(architecture.compiler_variables(Architecture::HOST))
         .current_dir(&checkout);
-    let programs = Program::OF_CARGO;
-    let names = programs.map(Program::binary);
+    let names: Vec<&str> = programs.iter().map(|program| program.binary()).collect();
     let binaries = executables(&mut command, &names)?;
     let platform = Platform::linux(architecture);
     let built = Built::new(output, platform);
-    for (program, binary) in programs.into_iter().zip(binaries) {
+    for (&program, binary) in programs.iter().zip(binaries) {
         executable::verify(&binary, program, platform)?;
         let folder = temporary_folder(output)?;
         let notices = folder.path().join(NOTICES);

@@ -51,7 +51,8 @@ pub fn make(paths: &Paths, options: Options, progress: Progress) -> Result<Vec<S
     if options.binaries.is_none() {
         files::remove_folder(&compiled)?;
         for architecture in &options.architectures {
-            binaries::compile(paths, *architecture, &compiled, progress)?;
+            let programs = &Program::OF_CARGO;
+            binaries::compile(paths, *architecture, programs, &compiled, progress)?;
         }
     }
     let mut plugins = Vec::new();

@@ -6,10 +6,11 @@
 #
 #   docker build --target kubectl-tqw --output FOLDER .    # the kubectl plugin, as a file
 #
-# VERSION is the chart's appVersion. The images are for the machine that builds them, amd64 or arm64;
-# with `--platform linux/arm64` or `linux/amd64` either compiles for the other. podman and buildah
-# take the same arguments; buildah 1.28 (Debian 12) also needs `--build-arg TARGETARCH=amd64` or
-# arm64. `--build-arg PROGRAMS=taskqueue-operator,kubectl-tqw` compiles these alone.
+# VERSION is the chart's appVersion. The images are for the machine that builds them, amd64 or
+# arm64; with `--platform linux/arm64` or `linux/amd64` either compiles for the other. podman and
+# buildah take the same arguments; buildah 1.28 (Debian 12) also needs
+# `--build-arg TARGETARCH=amd64` or arm64. `--build-arg PROGRAMS=taskqueue-operator,kubectl-tqw`
+# compiles these alone.
 #
 # CONTRIBUTING.md has the commands that run it without a network and without a registry of images.
 #

@@ -9,7 +9,10 @@
 # VERSION is the chart's appVersion. The images are for the machine that builds them, amd64 or
 # arm64; with `--platform linux/arm64` or `linux/amd64` either compiles for the other. podman and
 # buildah take the same arguments; buildah 1.28 (Debian 12) also needs
-# `--build-arg TARGETARCH=amd64` or arm64.
+# `--build-arg TARGETARCH=amd64` or arm64. `--build-arg PROGRAMS=taskqueue-operator,kubectl-tqw`
+# compiles these alone.
+#
+# CONTRIBUTING.md has the commands that run it without a network and without a registry of images.
 #
 # The stage `build` makes a folder per architecture and program, which is the root of an image.
 # `cargo sandbox images` and `cargo sandbox release` make these folders outside and replace the
@@ -19,6 +22,8 @@ ARG BUILDER=docker.io/library/rust:1.95-slim-bookworm
 
 FROM --platform=${BUILDPLATFORM} ${BUILDER} AS build
 ARG TARGETARCH
+# What is compiled; a target below that is left out here cannot be built.
+ARG PROGRAMS=taskqueue-operator,order-worker,kubectl-tqw
 WORKDIR /src
 # A C compiler for TARGETARCH, on a machine of the other architecture.
 RUN case "$(uname -m) ${TARGETARCH}" in \
@@ -36,7 +41,7 @@ RUN rustup toolchain install --no-self-update
 # `sandbox` runs here, so it is built for this machine; the target of .cargo/config.toml is amd64's.
 RUN export CARGO_BUILD_TARGET="$(uname -m)-unknown-linux-musl" && \
     rustup target add "${CARGO_BUILD_TARGET}" && \
-    cargo sandbox binaries --arch "${TARGETARCH}" /
+    cargo sandbox binaries --arch "${TARGETARCH}" --program "${PROGRAMS}" /
 
 FROM scratch AS base
 ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sandbox_machine::{Architecture, Paths, Progress};
-use sandbox_release::{Options, check, compile, make};
+use sandbox_release::{Options, Program, check, compile, make};
 
 use crate::stdout::print;
 
@@ -17,12 +17,32 @@ pub(crate) struct Binaries {
     /// The architecture; may be repeated.
     #[arg(long, value_name = "ARCHITECTURE", default_value = "amd64")]
     arch: Vec<Architecture>,
+    /// Compile this program alone; may be repeated. Default: all that cargo compiles.
+    #[arg(long, value_name = "PROGRAM", value_delimiter = ',', value_parser = program)]
+    program: Vec<Program>,
+}
+
+fn program(name: &str) -> Result<Program, String> {
+    Program::of_name(name).ok_or_else(|| {
+        let known = Program::OF_CARGO.map(Program::binary);
+        format!("cargo compiles {}", known.join(", "))
+    })
 }
 
 impl Binaries {
     pub(crate) fn run(&self, paths: &Paths) -> anyhow::Result<()> {
+        let programs = match self.program.as_slice() {
+            [] => &Program::OF_CARGO,
+            named => named,
+        };
         for architecture in &self.arch {
-            compile(paths, *architecture, &self.folder, Progress::default())?;
+            compile(
+                paths,
+                *architecture,
+                programs,
+                &self.folder,
+                Progress::default(),
+            )?;
         }
         Ok(())
     }
@@ -35,10 +55,10 @@ pub(crate) struct Release {
     #[arg(
         long,
         value_name = "FOLDER",
-        conflicts_with_all = ["registry", "source", "arch", "binaries", "output"]
+        conflicts_with_all = ["registry", "source", "arch", "binaries", "macos", "output"]
     )]
     check: Option<PathBuf>,
-    /// Registry and path that the images will have, such as ghcr.io/OWNER.
+    /// Registry and path that the images will have, in lower case, such as ghcr.io/owner.
     #[arg(long, value_name = "HOST/PATH", required_unless_present = "check")]
     registry: Option<String>,
     /// The web address of the repository, beginning with https.
@@ -51,6 +71,10 @@ pub(crate) struct Release {
     /// worker is added to it.
     #[arg(long, value_name = "FOLDER")]
     binaries: Option<PathBuf>,
+    /// A folder with the kubectl plugin for macOS, built on a Mac: arm64/kubectl-tqw,
+    /// amd64/kubectl-tqw or both.
+    #[arg(long, value_name = "FOLDER")]
+    macos: Option<PathBuf>,
     /// The folder to make. A release that is there is replaced.
     #[arg(long, value_name = "FOLDER", default_value = "dist")]
     output: PathBuf,
@@ -66,9 +90,10 @@ impl Release {
                 source: self.source.unwrap_or_default(),
                 architectures: self.arch,
                 binaries: self.binaries,
+                macos: self.macos,
                 output: self.output,
             };
-            make(paths, &options, Progress::default())?
+            make(paths, options, Progress::default())?
         };
         for line in found {
             print(&format!("{line}\n"))?;

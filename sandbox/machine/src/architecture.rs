@@ -54,12 +54,21 @@ impl Architecture {
         }
     }
 
-    /// The packages of Debian that have [`Self::compiler`] and what it needs.
-    pub fn compiler_packages(self, host: Self) -> &'static str {
+    /// The packages of Debian that have [`Self::compiler`] and [`Self::c_header`].
+    pub fn compiler_packages(self, host: Self) -> [&'static str; 2] {
         match self {
-            _ if self == host => "gcc and libc6-dev",
-            Self::Amd64 => "gcc-x86-64-linux-gnu and libc6-dev-amd64-cross",
-            Self::Arm64 => "gcc-aarch64-linux-gnu and libc6-dev-arm64-cross",
+            _ if self == host => ["gcc", "libc6-dev"],
+            Self::Amd64 => ["gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"],
+            Self::Arm64 => ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+        }
+    }
+
+    /// A file of the C library that [`Self::compiler`] reads, as Debian places it.
+    pub(crate) fn c_header(self, host: Self) -> &'static str {
+        match self {
+            _ if self == host => "/usr/include/stdlib.h",
+            Self::Amd64 => "/usr/x86_64-linux-gnu/include/stdlib.h",
+            Self::Arm64 => "/usr/aarch64-linux-gnu/include/stdlib.h",
         }
     }
 
@@ -81,11 +90,18 @@ impl Architecture {
         if self == Self::HOST {
             return Some(Vec::new());
         }
-        let emulator = match self {
-            Self::Amd64 => "qemu-x86_64-static",
-            Self::Arm64 => "qemu-aarch64-static",
-        };
-        which::find(emulator).map(|found| vec![found])
+        let found = which::find(self.emulator());
+        // The name in Debian's package qemu-user-static, and in Ubuntu's.
+        let found = found.or_else(|| which::find(&format!("{}-static", self.emulator())));
+        found.map(|emulator| vec![emulator])
+    }
+
+    /// The emulator of Debian's package qemu-user that runs static programs of this architecture.
+    pub(crate) fn emulator(self) -> &'static str {
+        match self {
+            Self::Amd64 => "qemu-x86_64",
+            Self::Arm64 => "qemu-aarch64",
+        }
     }
 }
 
@@ -132,7 +148,7 @@ mod tests {
         let [amd64, arm64] = Architecture::ALL;
         for (host, other) in [(amd64, arm64), (arm64, amd64)] {
             let machine = host.target().split('-').next().unwrap();
-            let packages = other.compiler_packages(host).replace(" and ", " ");
+            let packages = other.compiler_packages(host).join(" ");
             let case = format!(
                 "      \"{machine} {}\") \\\n        gcc={}; packages=\"{packages}\" ;;",
                 other.name(),

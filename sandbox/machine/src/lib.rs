@@ -63,7 +63,9 @@ pub use paths::{Name, Paths};
 pub use process::Process;
 pub use programs::Programs;
 pub use progress::{Progress, Step};
-pub use provision::{order_clients::OrderClients, tools::Tool};
+pub use provision::{
+    order_clients::OrderClients, release::provision as provision_release, tools::Tool,
+};
 pub use run_id::run_id;
 pub use sandbox::Sandbox;
 pub use sleeper::{Sleeper, Tasks};

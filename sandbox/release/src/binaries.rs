@@ -5,22 +5,25 @@
 use std::{ffi::OsStr, path::Path, process::Command};
 
 use sandbox_machine::{
-    Architecture, Error, Paths, Progress, Result, cargo, checkout, executables, files,
+    Architecture, Attempt, Error, Paths, Progress, Result, cargo, checkout, executables, files,
     find_program, lay_out, run,
 };
 
 use crate::{
+    executable,
     folder::{Built, NOTICES},
+    platform::Platform,
     program::Program,
     tools,
 };
 
-/// Compiles the programs of a release for one architecture with the release profile. Makes
-/// `output/ARCHITECTURE/BINARY`, which is the root of an image if the program has one, and beside
+/// Compiles programs of a release for one architecture with the release profile: those of
+/// [`Program::OF_CARGO`], or some of them. Makes `output/ARCHITECTURE/BINARY`, which is the root of an image if the program has one, and beside
 /// it `BINARY.cdx.json`.
 pub fn compile(
     paths: &Paths,
     architecture: Architecture,
+    programs: &[Program],
     output: &Path,
     progress: Progress,
 ) -> Result<()> {
@@ -30,7 +33,9 @@ pub fn compile(
             "{compiler} is not installed, and the C code of the dependencies is compiled with it \
              for {}; on Debian, install {}",
             architecture.name(),
-            architecture.compiler_packages(Architecture::HOST)
+            architecture
+                .compiler_packages(Architecture::HOST)
+                .join(" and ")
         )));
     }
     let path = tools::path(paths, progress)?;
@@ -41,7 +46,12 @@ pub fn compile(
             .args(["target", "add", architecture.target()])
             .current_dir(&checkout),
     )?;
-    progress.say(&format!("compiling for {}", architecture.name()));
+    let step = progress.step(1, 1, format!("programs for {}", architecture.name()));
+    // Cargo has downloaded what it compiles; the licences are collected from the sources of all
+    // crates that the lock file names.
+    let mut fetch = cargo();
+    fetch.args(["fetch", "--quiet", "--locked"]);
+    run::output(fetch.current_dir(&checkout))?;
     let mut command = cargo();
     command
         .args(["auditable", "build", "--release", "--locked"])
@@ -49,46 +59,55 @@ pub fn compile(
         .env("PATH", &path)
         .envs(architecture.compiler_variables(Architecture::HOST))
         .current_dir(&checkout);
-    let names = Program::OF_CARGO.map(Program::binary);
+    let names: Vec<&str> = programs.iter().map(|program| program.binary()).collect();
     let binaries = executables(&mut command, &names)?;
-    let built = Built::new(output, architecture);
-    for (program, binary) in Program::OF_CARGO.into_iter().zip(binaries) {
-        let folder = tempfile_in(output)?;
+    let platform = Platform::linux(architecture);
+    let built = Built::new(output, platform);
+    for (&program, binary) in programs.iter().zip(binaries) {
+        executable::verify(&binary, program, platform)?;
+        let folder = temporary_folder(output)?;
         let notices = folder.path().join(NOTICES);
-        collect_notices(&path, &checkout.join(program.folder()), &checkout, &notices)?;
+        collect_notices(&path, program, platform, &notices)?;
         lay_out(&built.root(program), program.binary(), &binary, &[notices])?;
-        let bill = run::output(
-            Command::new("auditable2cdx")
-                .arg(&binary)
-                .env("PATH", &path),
-        )?;
-        files::write_file(&built.bill_of_materials(program), bill.as_bytes())?;
+        write_bill(&path, &binary, &built.bill_of_materials(program))?;
     }
+    step.done("compiled");
     Ok(())
 }
 
-/// Writes the licences of all crates in a package's binary, from their sources alone.
-fn collect_notices(path: &OsStr, package: &Path, checkout: &Path, notices: &Path) -> Result<()> {
+/// Writes the licences of all crates in a program, from their sources alone.
+pub(crate) fn collect_notices(
+    path: &OsStr,
+    program: Program,
+    platform: Platform,
+    notices: &Path,
+) -> Result<()> {
+    let checkout = checkout()?;
     run::output(
         cargo()
-            .args(["about", "generate", "--offline", "--fail", "--config"])
+            .args(["about", "generate", "--offline", "--fail"])
+            .args(["--target", platform.target(), "--config"])
             .arg(checkout.join("about.toml"))
             .arg("--manifest-path")
-            .arg(package.join("Cargo.toml"))
+            .arg(checkout.join(program.folder()).join("Cargo.toml"))
             .arg("--output-file")
             .arg(notices)
             .arg(checkout.join("about.hbs"))
             .env("PATH", path)
-            .current_dir(checkout),
+            .current_dir(&checkout),
     )
     .map(drop)
 }
 
-/// A folder that is removed when it is dropped.
-fn tempfile_in(folder: &Path) -> Result<tempfile::TempDir> {
+/// Writes the bill of materials of a program that `cargo auditable` has built.
+pub(crate) fn write_bill(path: &OsStr, program: &Path, bill: &Path) -> Result<()> {
+    let mut command = Command::new("auditable2cdx");
+    let text = run::output(command.arg(program).env("PATH", path))?;
+    files::write_file(bill, text.as_bytes())
+}
+
+/// A folder in another that is removed when it is dropped.
+pub(crate) fn temporary_folder(folder: &Path) -> Result<tempfile::TempDir> {
     files::make_folder(folder)?;
-    tempfile::tempdir_in(folder).map_err(|source| Error::Io {
-        what: format!("creating a folder in {}", folder.display()),
-        source,
-    })
+    tempfile::tempdir_in(folder).attempt(|| format!("creating a folder in {}", folder.display()))
 }

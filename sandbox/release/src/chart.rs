@@ -179,6 +179,7 @@ mod tests {
             registry: "registry.example.com/team".into(),
             source: "https://example.com/repository".into(),
             architectures: architectures.iter().map(|&name| name.into()).collect(),
+            plugins: Vec::new(),
             images: vec![Published {
                 name: "taskqueue-operator".into(),
                 reference: format!("registry.example.com/team/taskqueue-operator:{VERSION}"),

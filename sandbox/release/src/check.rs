@@ -12,12 +12,13 @@ use sandbox_machine::{Architecture, Attempt, Error, Paths, Result, last_lines, r
 use serde_json::{Value, json};
 
 use crate::{
-    chart, checksums,
+    chart, checksums, executable,
     folder::{
         CHECKSUMS, INSTALL, NOTICES, QUICK_START, Record, VERSION, bill_of_materials, package,
         plugin_archive,
     },
-    oci::{self, Layout, Platform},
+    oci::{self, Layout},
+    platform::{Platform, System},
     program::{PLUGIN, Program},
     quickstart,
 };
@@ -27,6 +28,11 @@ const USER: &str = "65532:65532";
 
 /// Checks a release. Returns what was checked, a line each; the first contradiction is the error.
 pub fn check(paths: &Paths, folder: &Path) -> Result<Vec<String>> {
+    check_with(&chart::helm(paths)?, folder)
+}
+
+/// [`check`] with this Helm.
+pub(crate) fn check_with(helm: &Path, folder: &Path) -> Result<Vec<String>> {
     let record = Record::read(folder)?;
     let architectures = record.architectures()?;
     let files = checksums::verify(folder)?;
@@ -34,13 +40,13 @@ pub fn check(paths: &Paths, folder: &Path) -> Result<Vec<String>> {
     for program in Program::OF_IMAGES {
         found.extend(images(folder, &record, program, &architectures)?);
     }
-    found.push(package_and_yaml(paths, folder, &record)?);
+    found.push(package_and_yaml(helm, folder, &record)?);
     found.push(quick_start(folder, &record)?);
-    for architecture in architectures {
-        for program in Program::ALL {
-            found.push(bill(folder, program, architecture)?);
-        }
-        found.push(plugin(folder, architecture)?);
+    for (program, platform) in record.programs()? {
+        found.push(bill(folder, program, platform)?);
+    }
+    for platform in record.plugins()? {
+        found.push(plugin(folder, platform)?);
     }
     Ok(found)
 }
@@ -131,7 +137,7 @@ fn configuration(
 fn contents(
     what: &str,
     layout: &Layout,
-    platform: &Platform,
+    platform: &oci::Platform,
     program: Program,
     architecture: Architecture,
 ) -> Result<String> {
@@ -152,6 +158,7 @@ fn contents(
         &BTreeSet::from(expected),
     )?;
     let file = root.path().join(program.binary());
+    executable::verify(&file, program, Platform::linux(architecture))?;
     if program == Program::GreetingWorker {
         refuses_a_wrong_setting(&file, architecture)
     } else {
@@ -227,9 +234,8 @@ fn prints_its_version(program: &Path, architecture: Architecture) -> Result<Stri
 }
 
 /// The package has this version, pins the image, and renders to the plain YAML.
-fn package_and_yaml(paths: &Paths, folder: &Path, record: &Record) -> Result<String> {
-    let helm = chart::helm(paths)?;
-    let (chart, values) = chart::facts(&helm, folder)?;
+fn package_and_yaml(helm: &Path, folder: &Path, record: &Record) -> Result<String> {
+    let (chart, values) = chart::facts(helm, folder)?;
     let operator = record.image(Program::OPERATOR)?;
     let package = package();
     for field in ["version", "appVersion"] {
@@ -249,7 +255,7 @@ fn package_and_yaml(paths: &Paths, folder: &Path, record: &Record) -> Result<Str
     let file = folder.join(INSTALL);
     let yaml = fs::read_to_string(&file).attempt(|| format!("reading {}", file.display()))?;
     let image = format!("{}@{}", operator.reference, operator.digest);
-    if chart::render(&helm, folder)? != yaml {
+    if chart::render(helm, folder)? != yaml {
         return Err(Error::source(
             INSTALL,
             format!("it is not what {package} renders to"),
@@ -277,8 +283,8 @@ fn quick_start(folder: &Path, record: &Record) -> Result<String> {
 }
 
 /// The bill of materials is one of this program.
-fn bill(folder: &Path, program: Program, architecture: Architecture) -> Result<String> {
-    let name = bill_of_materials(program, architecture);
+fn bill(folder: &Path, program: Program, platform: Platform) -> Result<String> {
+    let name = bill_of_materials(program, platform);
     let file = folder.join(&name);
     let text = fs::read(&file).attempt(|| format!("reading {}", file.display()))?;
     let bill: Value =
@@ -299,8 +305,8 @@ fn bill(folder: &Path, program: Program, architecture: Architecture) -> Result<S
 }
 
 /// The plugin's archive has the program with its licences, and it is of this version.
-fn plugin(folder: &Path, architecture: Architecture) -> Result<String> {
-    let name = plugin_archive(architecture);
+fn plugin(folder: &Path, platform: Platform) -> Result<String> {
+    let name = plugin_archive(platform);
     let root = tempfile::tempdir().attempt(|| "creating a temporary folder".into())?;
     oci::unpack(&folder.join(&name), root.path())?;
     let mut files = BTreeSet::new();
@@ -311,6 +317,11 @@ fn plugin(folder: &Path, architecture: Architecture) -> Result<String> {
         &files,
         &BTreeSet::from(expected),
     )?;
-    let ran = prints_its_version(&root.path().join(PLUGIN), architecture)?;
+    let file = root.path().join(PLUGIN);
+    executable::verify(&file, Program::Plugin, platform)?;
+    let ran = match platform.system {
+        System::Linux => prints_its_version(&file, platform.architecture)?,
+        System::MacOs => "not run: it is for macOS".into(),
+    };
     Ok(format!("{name}: {ran}"))
 }

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use sandbox_machine::{Architecture, Error, Result, files};
 use serde::{Deserialize, Serialize};
 
-use crate::program::{PLUGIN, Program};
+use crate::{
+    platform::{Platform, System},
+    program::{PLUGIN, Program},
+};
 
 /// The version of everything in this repository.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -36,6 +39,8 @@ pub(crate) struct Record {
     pub(crate) source: String,
     /// Their names in images.
     pub(crate) architectures: Vec<String>,
+    /// The platforms of the kubectl plugin, such as `linux-amd64`.
+    pub(crate) plugins: Vec<String>,
     pub(crate) images: Vec<Published>,
 }
 
@@ -80,6 +85,25 @@ impl Record {
         self.architectures.iter().map(known).collect()
     }
 
+    /// The platforms of the plugin. An error if this version does not know one.
+    pub(crate) fn plugins(&self) -> Result<Vec<Platform>> {
+        let known = |name: &String| {
+            Platform::of_name(name)
+                .ok_or_else(|| Error::Usage(format!("{} names the platform {name:?}", Self::FILE)))
+        };
+        self.plugins.iter().map(known).collect()
+    }
+
+    /// Every program of the release, for each of its platforms.
+    pub(crate) fn programs(&self) -> Result<Vec<(Program, Platform)>> {
+        let of_images = self.architectures()?.into_iter().flat_map(|architecture| {
+            Program::OF_IMAGES.map(|program| (program, Platform::linux(architecture)))
+        });
+        let plugins = self.plugins()?.into_iter();
+        let plugins = plugins.map(|platform| (Program::Plugin, platform));
+        Ok(of_images.chain(plugins).collect())
+    }
+
     /// The address below which the files of the release are, once it is published.
     pub(crate) fn files(&self) -> String {
         format!("{}/releases/download/v{VERSION}", self.source)
@@ -104,23 +128,31 @@ pub(crate) fn image_archive(program: Program) -> String {
 }
 
 /// The archive of the plugin.
-pub(crate) fn plugin_archive(architecture: Architecture) -> String {
-    format!("{PLUGIN}-{VERSION}-linux-{}.tar.gz", architecture.name())
+pub(crate) fn plugin_archive(platform: Platform) -> String {
+    format!("{PLUGIN}-{VERSION}-{}.tar.gz", platform.name())
 }
 
 /// The bill of materials of a program, in CycloneDX's JSON.
-pub(crate) fn bill_of_materials(program: Program, architecture: Architecture) -> String {
-    let (binary, architecture) = (program.binary(), architecture.name());
-    format!("{binary}-{VERSION}-linux-{architecture}.cdx.json")
+pub(crate) fn bill_of_materials(program: Program, platform: Platform) -> String {
+    format!(
+        "{}-{VERSION}-{}.cdx.json",
+        program.binary(),
+        platform.name()
+    )
 }
 
-/// What the stage `build` of the Dockerfile makes, in a folder per architecture.
+/// What the stage `build` of the Dockerfile makes, in a folder per architecture; beside them those
+/// of the plugin for macOS.
 #[derive(Debug, Clone)]
 pub(crate) struct Built(PathBuf);
 
 impl Built {
-    pub(crate) fn new(folder: &Path, architecture: Architecture) -> Self {
-        Self(folder.join(architecture.name()))
+    pub(crate) fn new(folder: &Path, platform: Platform) -> Self {
+        Self(match platform.system {
+            // As images name it, so that a Dockerfile finds it (`TARGETARCH`).
+            System::Linux => folder.join(platform.architecture.name()),
+            System::MacOs => folder.join(platform.name()),
+        })
     }
 
     /// The folder of a program: the root of its image, if it has one.

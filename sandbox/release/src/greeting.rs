@@ -11,12 +11,13 @@ use std::{
 };
 
 use sandbox_machine::{
-    Architecture, Attempt, Error, Progress, Result, checkout, files, find_program, lay_out, run,
+    Architecture, Attempt, Error, Progress, Result, checkout, files, lay_out, run,
 };
 use serde_json::{Value, json};
 
 use crate::{
     folder::{Built, NOTICES, VERSION},
+    platform::Platform,
     program::{GREETING_WORKER, Program},
 };
 
@@ -40,12 +41,6 @@ struct Module {
 
 /// Makes the root of the image below `output`, as `binaries::compile` does for the others.
 pub(crate) fn compile(architecture: Architecture, output: &Path, progress: Progress) -> Result<()> {
-    if find_program("go").is_none() {
-        return Err(Error::Machine(format!(
-            "go is not installed, and {GREETING_WORKER} is built with it; install Go 1.26 or newer \
-             (https://go.dev/dl) and add it to PATH"
-        )));
-    }
     progress.say(&format!(
         "compiling {GREETING_WORKER} for {}",
         architecture.name()
@@ -63,7 +58,7 @@ pub(crate) fn compile(architecture: Architecture, output: &Path, progress: Progr
     modules.insert("std".into(), standard_library(architecture)?);
     let notices = work.path().join(NOTICES);
     files::write_file(&notices, collect_notices(&modules)?.as_bytes())?;
-    let built = Built::new(output, architecture);
+    let built = Built::new(output, Platform::linux(architecture));
     lay_out(
         &built.root(Program::GreetingWorker),
         GREETING_WORKER,

@@ -1,20 +1,24 @@
 //! The manifest of the kubectl plugin for Krew. Pure.
 
-use sandbox_machine::{Architecture, Error, Result};
+use sandbox_machine::{Error, Result};
 use serde_json::{Value, json};
 
-use crate::folder::{Record, VERSION, plugin_archive};
-use crate::program::PLUGIN;
+use crate::{
+    folder::{Record, VERSION, plugin_archive},
+    platform::Platform,
+    program::PLUGIN,
+};
 
 /// The manifest, for archives with these checksums that are attached to the release `vVERSION` of
 /// the repository.
-pub(crate) fn manifest(record: &Record, archives: &[(Architecture, String)]) -> Result<String> {
+pub(crate) fn manifest(record: &Record, archives: &[(Platform, String)]) -> Result<String> {
     let platforms: Vec<Value> = archives
         .iter()
-        .map(|(architecture, sum)| {
+        .map(|(platform, sum)| {
+            let (system, architecture) = (platform.system.name(), platform.architecture.name());
             json!({
-                "selector": {"matchLabels": {"os": "linux", "arch": architecture.name()}},
-                "uri": format!("{}/{}", record.files(), plugin_archive(*architecture)),
+                "selector": {"matchLabels": {"os": system, "arch": architecture}},
+                "uri": format!("{}/{}", record.files(), plugin_archive(*platform)),
                 "sha256": sum,
                 "bin": PLUGIN,
                 "files": [{"from": "*", "to": "."}],
@@ -42,6 +46,8 @@ pub(crate) fn manifest(record: &Record, archives: &[(Architecture, String)]) -> 
 
 #[cfg(test)]
 mod tests {
+    use sandbox_machine::Architecture;
+
     use super::*;
 
     #[test]
@@ -52,22 +58,30 @@ mod tests {
             registry: String::new(),
             source: "https://example.com/repository".into(),
             architectures: Vec::new(),
+            plugins: Vec::new(),
             images: Vec::new(),
         };
-        let text = manifest(&record, &[(Architecture::Arm64, "0123".into())]).unwrap();
+        let archives = [
+            (Platform::linux(Architecture::Arm64), "0123".into()),
+            (Platform::macos(Architecture::Arm64), "4567".into()),
+        ];
+        let text = manifest(&record, &archives).unwrap();
         let manifest: Value = serde_saphyr::from_str(&text).unwrap();
-        assert_eq!(
-            manifest["spec"]["platforms"],
-            json!([{
-                "selector": {"matchLabels": {"os": "linux", "arch": "arm64"}},
+        let platform = |system: &str, sum: &str| {
+            json!({
+                "selector": {"matchLabels": {"os": system, "arch": "arm64"}},
                 "uri": format!(
                     "https://example.com/repository/releases/download/v{VERSION}/\
-                     kubectl-tqw-{VERSION}-linux-arm64.tar.gz"
+                     kubectl-tqw-{VERSION}-{system}-arm64.tar.gz"
                 ),
-                "sha256": "0123",
+                "sha256": sum,
                 "bin": "kubectl-tqw",
                 "files": [{"from": "*", "to": "."}],
-            }])
+            })
+        };
+        assert_eq!(
+            manifest["spec"]["platforms"],
+            json!([platform("linux", "0123"), platform("darwin", "4567")])
         );
     }
 }

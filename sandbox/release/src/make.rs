@@ -8,47 +8,42 @@ use std::{
 };
 
 use sandbox_machine::{
-    Architecture, Attempt, Error, Paths, Progress, Result, checkout, files, run,
+    Attempt, Error, Paths, Progress, Result, checkout, files, provision_release, run,
 };
 
 use crate::{
     binaries, chart, check, checksums,
     folder::{
-        Built, INSTALL, KREW, NOTES, QUICK_START, Record, VERSION, bill_of_materials,
+        Built, INSTALL, KREW, NOTES, Published, QUICK_START, Record, VERSION, bill_of_materials,
         plugin_archive,
     },
     greeting,
     images::{self, Ingredients},
-    krew, notes,
+    krew, macos, notes,
+    options::Options,
+    platform::Platform,
     program::{PLUGIN, Program},
     quickstart,
     revision::Revision,
 };
 
-/// What to release, and where to put it.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The registry and path of the images, such as `ghcr.io/owner`.
-    pub registry: String,
-    /// The address of the repository, such as `https://github.com/owner/taskqueue-operator`.
-    pub source: String,
-    /// The architectures.
-    pub architectures: Vec<Architecture>,
-    /// A folder that [`crate::compile`] has made. The worker of the quick start is added to it.
-    /// `None` compiles.
-    pub binaries: Option<PathBuf>,
-    /// The folder to make. A release that is there is replaced.
-    pub output: PathBuf,
-}
-
 /// Makes the folder and checks it. Returns what the check found, a line each.
-pub fn make(paths: &Paths, options: &Options, progress: Progress) -> Result<Vec<String>> {
+pub fn make(paths: &Paths, options: Options, progress: Progress) -> Result<Vec<String>> {
+    let options = &options.checked()?;
     let output = &options.output;
     if output.exists() {
         // An error unless it is a release.
         Record::read(output)?;
     }
     let unfinished = beside(output)?;
+    // What cannot succeed is said before anything is compiled.
+    let sources = Sources::read()?;
+    let helm = provision_release(
+        paths,
+        &options.architectures,
+        options.binaries.is_none(),
+        progress,
+    )?;
     files::remove_folder(&unfinished)?;
     files::make_folder(&unfinished)?;
     let compiled = paths.cache.join("release");
@@ -56,14 +51,41 @@ pub fn make(paths: &Paths, options: &Options, progress: Progress) -> Result<Vec<
     if options.binaries.is_none() {
         files::remove_folder(&compiled)?;
         for architecture in &options.architectures {
-            binaries::compile(paths, *architecture, &compiled, progress)?;
+            let programs = &Program::OF_CARGO;
+            binaries::compile(paths, *architecture, programs, &compiled, progress)?;
         }
     }
-    for architecture in &options.architectures {
-        greeting::compile(*architecture, binaries, progress)?;
+    let mut plugins = Vec::new();
+    for &architecture in &options.architectures {
+        greeting::compile(architecture, binaries, progress)?;
+        plugins.push(Platform::linux(architecture));
     }
-    fill(paths, options, binaries, &unfinished, progress)?;
-    let found = check::check(paths, &unfinished)?;
+    if let Some(programs) = &options.macos {
+        plugins.extend(macos::prepare(paths, programs, binaries, progress)?);
+    }
+    let ingredients = Ingredients {
+        binaries,
+        architectures: &options.architectures,
+        registry: &options.registry,
+        source: &options.source,
+        revision: &sources.revision,
+    };
+    let images = build(paths, ingredients, &unfinished, progress)?;
+    let record = Record {
+        version: VERSION.into(),
+        revision: sources.revision.name.clone(),
+        registry: options.registry.clone(),
+        source: options.source.clone(),
+        architectures: options
+            .architectures
+            .iter()
+            .map(|it| it.name().into())
+            .collect(),
+        plugins: plugins.iter().map(|it| it.name()).collect(),
+        images,
+    };
+    fill(&helm, &record, &sources, binaries, &unfinished)?;
+    let found = check::check_with(&helm, &unfinished)?;
     files::remove_folder(output)?;
     fs::rename(&unfinished, output).attempt(|| format!("naming {}", output.display()))?;
     Ok(found)
@@ -83,68 +105,76 @@ fn beside(output: &Path) -> Result<PathBuf> {
     Ok(output.with_file_name(unfinished))
 }
 
-fn fill(
+/// What of the checkout goes into the folder as text.
+struct Sources {
+    revision: Revision,
+    changelog: String,
+    quick_start: String,
+}
+
+impl Sources {
+    fn read() -> Result<Self> {
+        let checkout = checkout()?;
+        let changelog = read(&checkout.join("CHANGELOG.md"))?;
+        notes::changes(&changelog, VERSION)?;
+        Ok(Self {
+            revision: Revision::current()?,
+            changelog,
+            quick_start: read(&checkout.join("examples").join(QUICK_START))?,
+        })
+    }
+}
+
+/// Builds the archives of all images in `folder`.
+fn build(
     paths: &Paths,
-    options: &Options,
-    binaries: &Path,
+    ingredients: Ingredients<'_>,
     folder: &Path,
     progress: Progress,
-) -> Result<()> {
-    let helm = chart::helm(paths)?;
-    let revision = Revision::current()?;
-    let registry = options.registry.trim_end_matches('/');
-    let from = Ingredients {
-        binaries,
-        architectures: &options.architectures,
-        registry,
-        source: &options.source,
-        revision: &revision,
-    };
+) -> Result<Vec<Published>> {
     let mut published = Vec::new();
     let programs = Program::OF_IMAGES;
     for (number, program) in programs.into_iter().enumerate() {
         let mut step = progress.step(number + 1, programs.len(), program.binary());
         step.update("building the image");
-        published.push(images::archive(paths, program, from, folder)?);
+        published.push(images::archive(paths, program, ingredients, folder)?);
         step.done("");
     }
-    let record = Record {
-        version: VERSION.into(),
-        revision: revision.name.clone(),
-        registry: registry.into(),
-        source: options.source.clone(),
-        architectures: options
-            .architectures
-            .iter()
-            .map(|it| it.name().into())
-            .collect(),
-        images: published,
-    };
+    Ok(published)
+}
+
+/// Makes everything but the images, which are in `folder`.
+fn fill(
+    helm: &Path,
+    record: &Record,
+    sources: &Sources,
+    binaries: &Path,
+    folder: &Path,
+) -> Result<()> {
     record.write(folder)?;
-    chart::pack(&helm, &record, folder)?;
-    write(folder, INSTALL, &chart::render(&helm, folder)?)?;
-    let mut plugins = Vec::new();
-    for architecture in &options.architectures {
-        let built = Built::new(binaries, *architecture);
-        for program in Program::ALL {
-            copy(
-                &built.bill_of_materials(program),
-                &folder.join(bill_of_materials(program, *architecture)),
-            )?;
-        }
-        let archive = folder.join(plugin_archive(*architecture));
-        plugin(&built, revision.time, &archive)?;
-        plugins.push((*architecture, checksums::sha256(&archive)?));
+    chart::pack(helm, record, folder)?;
+    write(folder, INSTALL, &chart::render(helm, folder)?)?;
+    for (program, platform) in record.programs()? {
+        copy(
+            &Built::new(binaries, platform).bill_of_materials(program),
+            &folder.join(bill_of_materials(program, platform)),
+        )?;
     }
-    write(folder, KREW, &krew::manifest(&record, &plugins)?)?;
-    let manifest = read(&checkout()?.join("examples").join(QUICK_START))?;
-    write(
-        folder,
-        QUICK_START,
-        &quickstart::pinned(&manifest, &record)?,
-    )?;
-    let changelog = read(&checkout()?.join("CHANGELOG.md"))?;
-    write(folder, NOTES, &notes::notes(&changelog, &record)?)?;
+    let mut plugins = Vec::new();
+    for platform in record.plugins()? {
+        let archive = folder.join(plugin_archive(platform));
+        plugin(
+            &Built::new(binaries, platform),
+            sources.revision.time,
+            &archive,
+        )?;
+        plugins.push((platform, checksums::sha256(&archive)?));
+    }
+    write(folder, KREW, &krew::manifest(record, &plugins)?)?;
+    let quick_start = quickstart::pinned(&sources.quick_start, record)?;
+    write(folder, QUICK_START, &quick_start)?;
+    let notes = notes::notes(&sources.changelog, record)?;
+    write(folder, NOTES, &notes)?;
     checksums::write(folder)
 }
 

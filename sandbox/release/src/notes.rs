@@ -18,9 +18,10 @@ pub(crate) fn notes(changelog: &str, record: &Record) -> Result<String> {
          {package}, or `kubectl apply --filename {files}/{INSTALL}`.\n\nSomething to watch: \
          `kubectl apply --filename {files}/{QUICK_START}`, and then `kubectl get tqw --namespace \
          quickstart --watch`. It makes a namespace with a Temporal server for development, a \
-         fleet and some work.\n\nThe kubectl plugin: `kubectl krew install --manifest-url \
-         {files}/{KREW}`.\n\n| image | digest |\n| --- | --- |\n",
+         fleet and some work.\n\nThe kubectl plugin, for {plugins}: `kubectl krew install \
+         --manifest-url {files}/{KREW}`.\n\n| image | digest |\n| --- | --- |\n",
         package = package(),
+        plugins = record.plugins.join(", "),
     );
     for image in &record.images {
         let _always_succeeds = writeln!(text, "| `{}` | `{}` |", image.reference, image.digest);
@@ -38,7 +39,7 @@ pub(crate) fn notes(changelog: &str, record: &Record) -> Result<String> {
 
 /// What the changelog says of a version; of what is not released yet, if it has no heading of this
 /// version.
-fn changes<'a>(changelog: &'a str, version: &str) -> Result<&'a str> {
+pub(crate) fn changes<'a>(changelog: &'a str, version: &str) -> Result<&'a str> {
     let section = |heading: &str| {
         let (_, rest) = changelog.split_once(&format!("\n## {heading}"))?;
         let (_, body) = rest.split_once('\n')?;
@@ -80,6 +81,7 @@ mod tests {
             registry: "registry.example.com/team".into(),
             source: "https://example.com/repository".into(),
             architectures: vec!["amd64".into()],
+            plugins: vec!["linux-amd64".into(), "darwin-arm64".into()],
             images: Vec::new(),
         };
         let text = notes(CHANGELOG, &record).unwrap();
@@ -89,6 +91,7 @@ mod tests {
              oci://registry.example.com/team/charts/taskqueue-operator --version 1.2.0 \\\n",
             &format!("kubectl apply --filename {files}/install.yaml"),
             &format!("kubectl apply --filename {files}/quickstart.yaml"),
+            "The kubectl plugin, for linux-amd64, darwin-arm64: ",
             &format!("kubectl krew install --manifest-url {files}/tqw.yaml"),
         ] {
             assert!(text.contains(expected), "{expected} is missing in {text}");

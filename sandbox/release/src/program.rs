@@ -22,18 +22,17 @@ impl Program {
     /// The operator.
     pub(crate) const OPERATOR: Self = Self::OfImage(Image::TaskqueueOperator);
     const ORDER_WORKER: Self = Self::OfImage(Image::OrderWorker);
-    /// All programs, those of the images first.
-    pub(crate) const ALL: [Self; 4] = [
-        Self::OPERATOR,
-        Self::ORDER_WORKER,
-        Self::GreetingWorker,
-        Self::Plugin,
-    ];
     /// Those that have an image.
     pub(crate) const OF_IMAGES: [Self; 3] =
         [Self::OPERATOR, Self::ORDER_WORKER, Self::GreetingWorker];
     /// Those that cargo compiles.
     pub const OF_CARGO: [Self; 3] = [Self::OPERATOR, Self::ORDER_WORKER, Self::Plugin];
+
+    /// The program that cargo compiles with that name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let mut programs = Self::OF_CARGO.into_iter();
+        programs.find(|program| program.binary() == name)
+    }
 
     /// The name of its file, and of the stage and the repository of its image.
     pub fn binary(self) -> &'static str {
@@ -77,9 +76,18 @@ mod tests {
                 Program::GreetingWorker | Program::Plugin => None,
             });
         assert_eq!(of_images.collect::<Vec<_>>(), Image::ALL);
-        assert_eq!(
-            Program::ALL.map(Program::binary)[..3],
-            Program::OF_IMAGES.map(Program::binary)
-        );
+    }
+
+    #[test]
+    fn the_dockerfile_compiles_every_program_by_default() {
+        let file = sandbox_machine::checkout().unwrap().join("Dockerfile");
+        let text = std::fs::read_to_string(file).unwrap();
+        let names = Program::OF_CARGO.map(Program::binary);
+        let line = format!("\nARG PROGRAMS={}\n", names.join(","));
+        assert!(text.contains(&line), "{line}");
+        for program in Program::OF_CARGO {
+            assert_eq!(Program::of_name(program.binary()), Some(program));
+        }
+        assert_eq!(Program::of_name(GREETING_WORKER), None);
     }
 }

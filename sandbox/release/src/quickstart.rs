@@ -56,6 +56,7 @@ mod tests {
             registry: "registry.example.com/team".into(),
             source: String::new(),
             architectures: Vec::new(),
+            plugins: Vec::new(),
             images: vec![Published {
                 name: GREETING_WORKER.into(),
                 reference: format!("registry.example.com/team/{GREETING_WORKER}:{VERSION}"),

@@ -9,6 +9,7 @@ pub(crate) mod lock;
 pub(crate) mod order_clients;
 mod packages;
 pub(crate) mod plan;
+pub(crate) mod release;
 pub(crate) mod sleeper;
 mod temporal;
 pub(crate) mod tools;

@@ -1,4 +1,5 @@
-//! Programs in Go that only the tests run. Each is built on first use. Writes to the cache folder.
+//! Programs in Go that are no part of a sandbox, such as those that only tests run. Each is built on
+//! first use. Writes to the cache folder.
 
 use std::path::PathBuf;
 
@@ -80,21 +81,31 @@ impl Tool {
 
 /// Builds a program and those of its module, unless they are there, and returns its path.
 pub(crate) fn provision(paths: &Paths, tool: Tool, progress: Progress) -> Result<PathBuf> {
+    build(paths, &tool.module(), "which tests run", progress)
+}
+
+/// Builds the programs of a module, unless they are there, and returns the path of the one that has
+/// its name. `purpose` says in an error what that one is for.
+pub(super) fn build(
+    paths: &Paths,
+    module: &Module,
+    purpose: &str,
+    progress: Progress,
+) -> Result<PathBuf> {
     make_folder(&paths.cache)?;
     let _one_at_a_time = lock(paths, progress)?;
-    let module = tool.module();
     let folder = module.folder(&paths.cache);
     if folder.is_dir() {
         return Ok(folder.join(module.name));
     }
     if which::find("go").is_none() {
         return Err(Error::Machine(format!(
-            "go is not installed, and {}, which tests run, is built with it; install Go 1.26 or \
-             newer (https://go.dev/dl) and add it to PATH",
+            "go is not installed, and {}, {purpose}, is built with it; install Go 1.26 or newer \
+             (https://go.dev/dl) and add it to PATH",
             module.name
         )));
     }
-    let build = go::Build::start(paths, &module)?;
+    let build = go::Build::start(paths, module)?;
     build.programs(progress.step(1, 1, module.label()))?;
     build.finish()?;
     Ok(folder.join(module.name))

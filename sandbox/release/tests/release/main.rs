@@ -1,5 +1,5 @@
 //! The steps of `cargo sandbox release` with the development profile's binaries, and what its check
-//! notices. Needs cargo, go, buildah, helm and tar.
+//! notices. Needs cargo, go, buildah, helm, objcopy and tar.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod krew;
@@ -35,7 +35,15 @@ fn binaries(folder: &Path) {
             std::slice::from_ref(&notices),
         )
         .unwrap();
-        run::output(Command::new("strip").arg(root.join(program.binary()))).unwrap();
+        let list = folder.join("list");
+        fs::write(&list, "crates").unwrap();
+        run::output(
+            Command::new("objcopy")
+                .args(["--strip-all", "--add-section"])
+                .arg(format!(".dep-v0={}", list.display()))
+                .arg(root.join(program.binary())),
+        )
+        .unwrap();
         let bill = json!({
             "bomFormat": "CycloneDX",
             "metadata": {"component": {"name": program.package(), "version": VERSION}},
@@ -69,9 +77,10 @@ fn a_release_is_complete_and_its_check_notices_what_does_not_fit() {
         source: "https://example.com/taskqueue-operator".into(),
         architectures: vec![Architecture::HOST],
         binaries: Some(made),
+        macos: None,
         output: release.clone(),
     };
-    let found = make(&paths, &options, Progress::silent()).unwrap();
+    let found = make(&paths, options, Progress::silent()).unwrap();
     let host = Architecture::HOST.name();
     let subjects: Vec<&str> = found
         .iter()
@@ -159,10 +168,11 @@ fn a_folder_that_is_no_release_is_not_replaced() {
         source: "https://example.com".into(),
         architectures: vec![Architecture::HOST],
         binaries: Some(folder.path().to_owned()),
+        macos: None,
         output: folder.path().to_owned(),
     };
     let paths = Paths::of(&Name::default()).unwrap();
-    let error = make(&paths, &options, Progress::silent())
+    let error = make(&paths, options, Progress::silent())
         .unwrap_err()
         .to_string();
     assert!(error.contains("is not the folder of a release"), "{error}");

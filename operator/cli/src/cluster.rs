@@ -1,7 +1,7 @@
 //! Where `top`, `explain` and `check` read from: the API server, with the user's own kubeconfig and
 //! permissions, and the operator's metrics. Network I/O, reads only: lists and gets of
-//! `TaskQueueWorker`s and Events. `metrics` knows the ways to the metrics, `server` puts errors into
-//! words.
+//! `TaskQueueWorker`s and Events. `metrics` knows the ways to the metrics, `server` puts errors
+//! into words.
 
 mod metrics;
 mod server;

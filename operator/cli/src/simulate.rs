@@ -1,6 +1,7 @@
 //! `simulate`: compares a user's policy with the HPA, KEDA and others on the user's own trace.
 //! Reads the policy and writes the plots; talks to no cluster. `trace_file` reads the trace, or
-//! `recording` rebuilds it from what a Prometheus holds; `taskqueue-simulation` does the simulation.
+//! `recording` rebuilds it from what a Prometheus holds; `taskqueue-simulation` does the
+//! simulation.
 
 mod policy;
 mod prometheus;

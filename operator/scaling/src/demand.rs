@@ -49,9 +49,9 @@ pub struct DemandTerms {
     /// it adds one replica, up to the number of live pods.
     pub in_flight_milli: u64,
     /// The slots that clear arrivals and backlog in time, plus the reserve, ÷ slots per replica. At
-    /// most one slot for every task that is in work, waits, or arrives within one wait target or one
-    /// reaction time, whichever is shorter. More than the requested replicas only for tasks that
-    /// will still wait when further ones are ready.
+    /// most one slot for every task that is in work, waits, or arrives within one wait target or
+    /// one reaction time, whichever is shorter. More than the requested replicas only for tasks
+    /// that will still wait when further ones are ready.
     pub drain_milli: u64,
     /// If the head of the backlog is older than the target, the slots count as taken, and more
     /// tasks wait than find a free one: the replicas that were ready at the reading plus one step,

@@ -18,8 +18,8 @@ use crate::{
 };
 
 /// Compiles programs of a release for one architecture with the release profile: those of
-/// [`Program::OF_CARGO`], or some of them. Makes `output/ARCHITECTURE/BINARY`, which is the root of an image if the program has one, and beside
-/// it `BINARY.cdx.json`.
+/// [`Program::OF_CARGO`], or some of them. Makes `output/ARCHITECTURE/BINARY`, which is the root of
+/// an image if the program has one, and beside it `BINARY.cdx.json`.
 pub fn compile(
     paths: &Paths,
     architecture: Architecture,

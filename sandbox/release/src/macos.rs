@@ -1,5 +1,5 @@
-//! The kubectl plugin for macOS. It needs Apple's frameworks, so only a Mac links it; this takes the
-//! finished programs and adds what ships beside them. Starts the tools of `tools.rs`.
+//! The kubectl plugin for macOS. It needs Apple's frameworks, so only a Mac links it; this takes
+//! the finished programs and adds what ships beside them. Starts the tools of `tools.rs`.
 
 use std::path::{Path, PathBuf};
 

@@ -42,8 +42,8 @@ pub struct AccessArguments {
     #[arg(long, value_name = "FILE", requires = "from_prometheus")]
     pub bearer_token_file: Option<PathBuf>,
 
-    /// Prometheus: a file with the certificates, in PEM, that its own must come from. Default: those
-    /// of the system.
+    /// Prometheus: a file with the certificates, in PEM, that its own must come from. Default:
+    /// those of the system.
     #[arg(long, value_name = "FILE.pem", requires = "from_prometheus")]
     pub prometheus_ca: Option<PathBuf>,
 

@@ -32,8 +32,8 @@ const LISTED: usize = 20;
 /// The flags about what was recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct RecordingArguments {
-    /// Instead of --trace: rebuild the trace from the operator's metrics that this Prometheus holds,
-    /// such as http://localhost:9090. Any server with its HTTP API will do.
+    /// Instead of --trace: rebuild the trace from the operator's metrics that this Prometheus
+    /// holds, such as http://localhost:9090. Any server with its HTTP API will do.
     #[arg(
         long,
         value_name = "URL",
@@ -206,8 +206,8 @@ impl RecordingArguments {
         known.sort();
         if known.is_empty() {
             return Ok(format!(
-                "it has none of any fleet in this time: see whether it scrapes the operator, with honor_labels, \
-                 and whether {} is there",
+                "it has none of any fleet in this time: see whether it scrapes the operator, with \
+                 honor_labels, and whether {} is there",
                 table::CURRENT.name
             ));
         }

@@ -1,5 +1,6 @@
-//! The terminal of the live table: enters a screen of its own, draws on it, reads keys, and restores
-//! what was there, on every way out. Reads and writes the terminal; starts a thread for the keys.
+//! The terminal of the live table: enters a screen of its own, draws on it, reads keys, and
+//! restores what was there, on every way out. Reads and writes the terminal; starts a thread for
+//! the keys.
 
 use std::io::{self, Stdout, Write as _};
 use std::panic;

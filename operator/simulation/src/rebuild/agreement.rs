@@ -192,8 +192,8 @@ impl Agreement {
     /// What follows, in plain words.
     fn sentence(&self) -> String {
         let differ = format!(
-            "  95th percentile of the age: differs by {}, allowed {} ({PERCENT} % of it, or half of \
-             the target)\n  share over the target: differs by {:.1} points, allowed {SHARE:.0}",
+            "  95th percentile of the age: differs by {}, allowed {} ({PERCENT} % of it, or half \
+             of the target)\n  share over the target: differs by {:.1} points, allowed {SHARE:.0}",
             span(self.age_differs()),
             span(self.age_may_differ()),
             self.share_differs()

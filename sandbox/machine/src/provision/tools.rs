@@ -1,5 +1,5 @@
-//! Programs in Go that are no part of a sandbox, such as those that only tests run. Each is built on
-//! first use. Writes to the cache folder.
+//! Programs in Go that are no part of a sandbox, such as those that only tests run. Each is built
+//! on first use. Writes to the cache folder.
 
 use std::path::PathBuf;
 

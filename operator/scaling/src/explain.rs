@@ -1,7 +1,7 @@
 //! One plain sentence per decision: the change, the inputs, the binding demand, the binding limit.
 //! Produces text only; decides nothing.
 
-use crate::decision::Decision;
+use crate::decision::{Decision, Inputs};
 use crate::demand::Term;
 use crate::format::{count, duration, thousandths};
 use crate::limits::Context;
@@ -76,9 +76,7 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
         "{} of {}{}",
         count(wanted.into(), "replica"),
         count(slots.into(), "slot"),
-        inputs
-            .target_utilization
-            .map_or_else(String::new, |percent| format!(" at {percent}%")),
+        share(inputs)
     );
     let target = format!("{} target", duration(inputs.queue_wait_target));
     let waits = match backlog.count {
@@ -156,6 +154,14 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
     text.push_str(&clause);
 }
 
+/// The share of the slots that the user lets tasks fill, if set: the sentence says so wherever it
+/// counts.
+fn share(inputs: &Inputs) -> String {
+    inputs
+        .target_utilization
+        .map_or_else(String::new, |percent| format!(" at {percent}%"))
+}
+
 /// What follows from the tasks that a replica takes.
 fn by_capacity(decision: &Decision, wanted: u32) -> String {
     let doubled = decision.inputs.replicas.ready.saturating_mul(2);
@@ -163,7 +169,11 @@ fn by_capacity(decision: &Decision, wanted: u32) -> String {
         return format!("the ready replicas are doubled to {wanted}");
     }
     let are = if wanted == 1 { "is" } else { "are" };
-    format!("so {} {are} needed", count(wanted.into(), "replica"))
+    format!(
+        "so {}{} {are} needed",
+        count(wanted.into(), "replica"),
+        share(&decision.inputs)
+    )
 }
 
 /// Whether the type that asks for the most replicas is known not to gain by more.

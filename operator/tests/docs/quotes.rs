@@ -1,5 +1,7 @@
 //! Code in the book, against the files that it is quoted from, which the compiler has accepted.
 
+use std::path::Path;
+
 use crate::links::Repository;
 use crate::words::quoted;
 use crate::{read, root};
@@ -24,7 +26,7 @@ fn every_block_of_rust_in_the_book_is_part_of_a_file_that_its_page_names() {
         if !path.starts_with("docs/") {
             continue;
         }
-        let named = quoted(page).filter(|word| word.ends_with(".rs"));
+        let named = quoted(page).filter(|word| Path::new(word).extension() == Some("rs".as_ref()));
         let files: Vec<String> = named
             .filter(|word| root().join(word).is_file())
             .map(read)

@@ -144,7 +144,7 @@ fn the_sentence_says_what_a_replica_takes_and_what_follows() {
         "scaled 1 to 2: 1120 activity tasks wait and 40/s arrive; a replica takes 8/s while tasks \
          wait; the ready replicas are doubled to 2",
         "kept at 7: no activity task waits and 40/s arrive; a replica takes 8.3/s while tasks \
-         wait; so 7 replicas are needed",
+         wait; so 7 replicas at 75% are needed",
     ];
     assert_eq!(
         sentences,

@@ -54,7 +54,7 @@ impl Architecture {
         }
     }
 
-    /// The packages of Debian that have [`Self::compiler`] and [`Self::c_header`].
+    /// The packages of Debian that have [`Self::compiler`] and the header files of its C library.
     pub fn compiler_packages(self, host: Self) -> [&'static str; 2] {
         match self {
             _ if self == host => ["gcc", "libc6-dev"],

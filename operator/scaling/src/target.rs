@@ -15,8 +15,8 @@ use crate::smoothed::SMOOTHED;
 /// target, the fewer. This and the other constants of the rule were chosen on one half of the loads
 /// of docs/contest.md.
 const RESERVE_PERCENT: u32 = 80;
-/// R ÷ W counts up to this in the reserve: an even load varies no more over a longer time. What
-/// does is the burst's.
+/// R ÷ W counts up to this in the reserve: an even load varies no more over a longer time. A load
+/// that does has bursts.
 const MAX_REACTION_TARGETS: u32 = 6;
 /// The replicas in reserve where the tasks that vary are not counted, in percent of those needed,
 /// if new pods help exactly when the target has passed.
@@ -29,7 +29,7 @@ const MAX_BURST_PERCENT: u32 = 2000;
 /// The longer R is, the fewer rises of that length there are to see, and the further the largest
 /// one falls short of the next: it counts once more for each of this time in R.
 const RISE_AGAIN: Duration = Duration::from_mins(1);
-/// The most that a rise counts more, in percent.
+/// The most that counts in addition to a rise, in percent of it.
 const MAX_RISE_AGAIN_PERCENT: u32 = 200;
 /// The shortest time in which a backlog is cleared, unless the target itself is shorter.
 const MIN_CLEAR_TIME: Duration = Duration::from_secs(10);

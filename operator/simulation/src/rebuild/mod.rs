@@ -78,7 +78,7 @@ pub fn rebuild(recording: &Recording, options: &RebuildOptions) -> Result<Rebuil
         }
     })?;
     let mut rng = Rng::new(options.seed);
-    let (tasks, counts) = tasks(&stretches, &flows, &carried, &durations, origin, &mut rng);
+    let (tasks, counts) = tasks(&flows, &carried, &durations, origin, &mut rng);
     if tasks.is_empty() {
         return Err(RebuildError::NoTasks { from, until });
     }
@@ -140,7 +140,6 @@ impl Carried {
 
 /// The tasks of all stretches. Those that ran when one began come first, then those that waited.
 fn tasks(
-    stretches: &[Stretch],
     flows: &[Flow],
     carried: &[Carried],
     durations: &Durations,
@@ -150,7 +149,7 @@ fn tasks(
     let (mut tasks, mut counts) = (Vec::new(), Counts::default());
     let mut draw = Draw::new(durations);
     let mut dispatched = Some(0.0);
-    for ((flow, carried), _) in flows.iter().zip(carried).zip(stretches) {
+    for (flow, carried) in flows.iter().zip(carried) {
         let before = (carried.ran + carried.waited) as usize;
         let times = flow.times(rng);
         counts.arrived += times.len();

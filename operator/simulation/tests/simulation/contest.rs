@@ -1,7 +1,7 @@
 //! A short form of the contest: every load of the reported half, one seed. The whole contest is
 //! `cargo run --release -p taskqueue-simulation --example contest`.
 
-use taskqueue_simulation::contest::{Conditions, Contest, Half, Targets};
+use taskqueue_simulation::contest::{Conditions, Contest, Entry, Half, Targets};
 
 #[test]
 fn ours_meets_as_many_targets_as_any_rival_and_costs_less_than_any_that_comes_close() {
@@ -13,7 +13,6 @@ fn ours_meets_as_many_targets_as_any_rival_and_costs_less_than_any_that_comes_cl
     insta::assert_snapshot!("contest", contest.table());
     let ours = &contest.ours[0];
     for rival in &contest.rivals {
-        assert!(ours.met() >= rival.met(), "{}", contest.table());
         let comes_close = rival.met() * 10 >= ours.met() * 8;
         assert!(
             !comes_close || ours.cost_ratio(rival) < 0.9,
@@ -21,7 +20,10 @@ fn ours_meets_as_many_targets_as_any_rival_and_costs_less_than_any_that_comes_cl
             contest.table()
         );
     }
+    // With either interval between heartbeats.
     for ours in &contest.ours {
+        let most = contest.rivals.iter().map(Entry::met).max();
+        assert!(Some(ours.met()) >= most, "{}", contest.table());
         assert!(ours.cells.iter().all(|cell| cell.known == 0));
     }
 }

@@ -45,8 +45,13 @@ impl Events {
     }
 }
 
-/// Records a run, with a scrape every so many milliseconds.
-pub(crate) fn record(trace: &Trace, setup: &Setup, outcome: &Outcome, every: Millis) -> Recording {
+/// Records a run that is scraped at this interval.
+pub(crate) fn record(
+    trace: &Trace,
+    setup: &Setup,
+    outcome: &Outcome,
+    interval: Millis,
+) -> Recording {
     let tasks = || trace.tasks.iter().zip(&outcome.waits);
     let starts = || tasks().filter_map(|(task, wait)| Some((task.arrives + (*wait)?, task.takes)));
     let arrived = Events::new(trace.tasks.iter().map(|task| task.arrives).collect());
@@ -59,7 +64,7 @@ pub(crate) fn record(trace: &Trace, setup: &Setup, outcome: &Outcome, every: Mil
     };
     let series = |metric: &str, value: &dyn Fn(Millis, Millis) -> f64| {
         // Not at the time of a reading.
-        let scrapes = (2_000..trace.until).step_by(every as usize);
+        let scrapes = (2_000..trace.until).step_by(interval as usize);
         Series {
             metric: metric.to_owned(),
             samples: scrapes

@@ -415,13 +415,14 @@ async fn cards_and_passwords_are_stored_nowhere_else() {
     check_text("the mails", &format!("{mails:?}"));
     let ledger = serde_json::to_string(&vault.shop.gateway.entries()).unwrap();
     check_text("the ledger", &ledger);
-    let (mut traced, workers) = (0, vault.workers.len());
+    let mut traced = Vec::new();
     for worker in vault.workers {
         check_text("the metrics", &worker.metrics().await);
         let log = worker.drain().await;
-        traced += usize::from(log.contains("\"level\":\"TRACE\""));
+        traced.push(log.contains("\"level\":\"TRACE\""));
         check_text("the log", &log);
     }
-    // The one without a database waits for it before it does anything to trace.
-    assert_eq!(traced, workers - 1);
+    // The logs are as detailed as they can be. The third worker may have nothing to trace: it waits
+    // for its database before it does anything.
+    assert!(traced.starts_with(&[true, true]), "{traced:?}");
 }

@@ -6,8 +6,8 @@
 //! meanwhile is what the ready replicas can do: their capacity. The same holds if nobody knows the
 //! slots.
 //!
-//! A capacity is measured over half a minute in which, at every reading, tasks waited, and workers
-//! had free slots and took tasks. If the ready replicas were the same all the time and tasks wait
+//! A capacity is measured over half a minute in which Temporal answered every read, and at every
+//! reading tasks waited, and workers had free slots and took tasks. If the ready replicas were the same all the time and tasks wait
 //! for longer than the target, the fleet grows. Afterwards its size follows the arrivals, up to the
 //! size that it has had. Whether more replicas help is judged by what all of them take: if that did
 //! not rise, something else is the bottleneck, and the growth is taken back.
@@ -91,6 +91,15 @@ impl Capacities {
             let capacity = self.types.get_mut(task_type);
             capacity.observe(wait.as_ref());
             capacity.see_ready(ready, at);
+        }
+    }
+
+    /// Ends what is being measured; what has been measured stays.
+    pub(crate) fn begin_anew(&mut self) {
+        for task_type in TaskType::ALL {
+            let capacity = self.types.get_mut(task_type);
+            capacity.stretch = None;
+            capacity.proven = false;
         }
     }
 

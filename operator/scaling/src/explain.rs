@@ -2,7 +2,7 @@
 //! Produces text only; decides nothing.
 
 use crate::decision::{Decision, Inputs};
-use crate::demand::Term;
+use crate::demand::{Term, TypeDemand};
 use crate::format::{count, duration, thousandths};
 use crate::limits::Context;
 use crate::observation::{Reading, TaskType, UnknownReason};
@@ -176,48 +176,54 @@ fn by_capacity(decision: &Decision, wanted: u32) -> String {
     )
 }
 
-/// Whether the type that asks for the most replicas is known not to gain by more.
-fn in_vain(decision: &Decision) -> bool {
-    let binding = decision.demand.as_ref().and_then(|demand| {
-        let (task_type, _) = demand.binding?;
-        demand.types.get(task_type).as_ref()
-    });
-    binding.is_some_and(|demand| demand.in_vain)
+/// The demand of the type that asks for the most replicas.
+fn binding(decision: &Decision) -> Option<&TypeDemand> {
+    let demand = decision.demand.as_ref()?;
+    let (task_type, _) = demand.binding?;
+    demand.types.get(task_type).as_ref()
 }
 
 fn limited(text: &mut String, context: &Context<'_>, decision: &Decision) {
     if decision.demand.is_some_and(|demand| demand.rate_limited) {
         text.push_str("; the queue's rate limit cannot feed more replicas");
     }
-    if in_vain(decision) {
+    if binding(decision).is_some_and(|demand| demand.untaken) {
+        text.push_str("; these workers do not take the waiting tasks, although slots are free");
+    }
+    if binding(decision).is_some_and(|demand| demand.in_vain) {
         text.push_str("; more replicas took no more tasks in all");
     }
     let Some(last) = decision.limits.last() else {
         return;
     };
     let to = last.to;
+    let stays = if decision.previous == decision.desired {
+        "kept at"
+    } else {
+        "limited to"
+    };
     let clause = match last.by {
         Reason::WithinTolerance => format!("; within the tolerance of {to}"),
         Reason::ScaleUpStabilized => {
             format!("; limited to {to} by the scaleUp stabilization window")
         }
         Reason::ScaleDownStabilized => {
-            format!("; kept at {to} by the scaleDown stabilization window")
+            format!("; {stays} {to} by the scaleDown stabilization window")
         }
         Reason::ScaleUpPolicy => format!("; limited to {to} by the scaleUp policy"),
-        Reason::ScaleDownPolicy => format!("; kept at {to} by the scaleDown policy"),
-        Reason::ScaleUpDisabled => format!("; kept at {to} because scaleUp is disabled"),
-        Reason::ScaleDownDisabled => format!("; kept at {to} because scaleDown is disabled"),
+        Reason::ScaleDownPolicy => format!("; {stays} {to} by the scaleDown policy"),
+        Reason::ScaleUpDisabled => format!("; {stays} {to} because scaleUp is disabled"),
+        Reason::ScaleDownDisabled => format!("; {stays} {to} because scaleDown is disabled"),
         Reason::WarmingUp => format!("; held at {to} until there is enough history"),
-        Reason::RolloutInProgress => format!("; kept at {to} during the rollout"),
-        Reason::BusyPods => format!("; kept at {to}: {}", held(&decision.inputs.held_pods)),
+        Reason::RolloutInProgress => format!("; {stays} {to} during the rollout"),
+        Reason::BusyPods => format!("; {stays} {to}: {}", held(&decision.inputs.held_pods)),
         Reason::CoolingDown => {
-            format!("; kept at {to} until the queue has been idle for the whole cooldown")
+            format!("; {stays} {to} until the queue has been idle for the whole cooldown")
         }
         Reason::SlotsUnknown => {
             let why = decision.inputs.slots_in_use.err();
             let why = why.map_or("", UnknownReason::sentence);
-            format!("; kept at {to} because the slots in use are unknown: {why}")
+            format!("; {stays} {to} because the slots in use are unknown: {why}")
         }
         Reason::Fallback => format!("; the fallback asks for {to}"),
         Reason::ScheduledMinimum => format!("; the schedule asks for at least {to}"),

@@ -144,8 +144,14 @@ impl History {
             Reading::Unknown {
                 reason, failures, ..
             } => {
+                let missed = Missed::new(*reason, *failures);
                 if self.sample.is_some() {
-                    self.missed = self.missed.max(Some(Missed::new(*reason, *failures)));
+                    self.missed = self.missed.max(Some(missed));
+                }
+                if missed > Missed::Refused {
+                    // Temporal itself may be what keeps the tasks waiting.
+                    self.capacities.begin_anew();
+                    self.watch.begin_anew(now);
                 }
                 if self.is_at_work(&facts) {
                     self.quiet_since = None;

@@ -189,6 +189,16 @@ impl Watch {
 }
 
 impl Watch {
+    /// Begins anew to look for heads that stay in place, except for those that are known to. While
+    /// Temporal does not answer, it may be what keeps tasks waiting.
+    pub(crate) fn begin_anew(&mut self, now: Time) {
+        for task_type in TaskType::ALL {
+            if !self.is_untaken(task_type, now) {
+                *self.unmoved.get_mut(task_type) = None;
+            }
+        }
+    }
+
     /// Whether the head of a type's backlog has stayed in place too long although slots are free.
     pub(crate) fn is_untaken(&self, task_type: TaskType, now: Time) -> bool {
         let unmoved = self.unmoved.get(task_type);

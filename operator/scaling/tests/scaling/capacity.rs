@@ -377,3 +377,23 @@ fn a_capacity_that_is_not_measured_again_fades_until_it_is_forgotten() {
     let expected = [Some(8_282), Some(11_079), Some(16_728), Some(34_132), None];
     assert_eq!(hourly, expected);
 }
+
+#[test]
+fn while_temporal_does_not_answer_no_capacity_is_measured() {
+    // One read in six fails, and the server dispatches little.
+    let mut load = Throttled::new(40, 8);
+    let mut last = None;
+    for _ in 0..20 {
+        for _ in 0..5 {
+            last = Some(load.next());
+        }
+        load.fleet.wait(5);
+        drop(load.fleet.fails());
+    }
+    let decision = last.unwrap();
+    assert!(load.waiting > 1_000, "{}", load.waiting);
+    assert_eq!(capacity(&decision), None);
+    // Then it answers every time.
+    let decision = (0..8).map(|_| load.next()).last().unwrap();
+    assert!(capacity(&decision).is_some(), "{}", decision.sentence());
+}

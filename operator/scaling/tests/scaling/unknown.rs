@@ -249,6 +249,46 @@ fn a_backlog_that_the_workers_do_not_take_adds_no_workers() {
 }
 
 #[test]
+fn tasks_that_wait_while_temporal_does_not_answer_count() {
+    // The head stays in place, but every fifth read fails: Temporal may be what keeps it there.
+    let mut fleet = TestFleet::settled(policy(), 2, SECOND);
+    for reading in 1..=30 {
+        let decision = if reading % 5 == 0 {
+            fleet.wait(5);
+            fleet.fails()
+        } else {
+            fleet.reads_next(old(50, 5 * reading))
+        };
+        let demand = decision.demand.and_then(|demand| demand.types.activity);
+        let untaken = demand.is_some_and(|demand| demand.untaken);
+        assert!(!untaken, "{reading}: {}", decision.sentence());
+    }
+    // Tasks that are known not to be taken stay so if a read fails.
+    for reading in 31..=40 {
+        drop(fleet.reads_next(old(50, 5 * reading)));
+    }
+    fleet.wait(5);
+    drop(fleet.fails());
+    let decision = fleet.reads_next(old(50, 210));
+    let demand = decision.demand.and_then(|demand| demand.types.activity);
+    assert!(demand.unwrap().untaken, "{}", decision.sentence());
+}
+
+#[test]
+fn the_sentence_says_that_tasks_are_not_taken_while_others_are_in_work() {
+    let mut fleet = TestFleet::settled(policy(), 2, SECOND);
+    fleet.used = vec![1];
+    let decisions = (1..=40).map(|reading| fleet.reads_next(old(50, 5 * reading)));
+    let decision = decisions.last().unwrap();
+    assert_eq!(
+        decision.sentence(),
+        "kept at 1: 1 activity slot in use (1 on average); 50 activity tasks wait; 1 replica of \
+         10 slots at 75% covers the slots in use; these workers do not take the waiting tasks, \
+         although slots are free"
+    );
+}
+
+#[test]
 fn a_backlog_whose_head_moves_is_taken_although_slots_are_free() {
     // Pods that have just started report free slots in their last heartbeat while a large backlog
     // drains.

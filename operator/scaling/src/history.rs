@@ -169,7 +169,8 @@ impl History {
                 if !repeated && facts.signal == Signal::Known {
                     let load = self.load(policy, value, &facts);
                     let reaction = self.headroom(policy).reaction;
-                    self.rises.observe(load, reaction, *taken_at);
+                    let reported_at = observation.slots.known().and_then(Slots::oldest_report);
+                    self.rises.observe(load, reaction, reported_at, *taken_at);
                 }
                 self.watch_idle(value, *taken_at, &facts);
                 self.watch
@@ -485,7 +486,7 @@ impl History {
         // A pod that is still starting shows only that a start takes at least so long.
         let least = self.starts.longest(self.latest);
         let start_up = measured.unwrap_or(ASSUMED_START_UP).max(least);
-        Headroom::new(policy, start_up, measured.is_some())
+        Headroom::new(policy, start_up, measured.is_some(), self.rises.watched())
     }
 
     /// How long recent pods took to start, if any was seen to, of this queue or of others.

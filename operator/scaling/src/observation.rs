@@ -366,6 +366,17 @@ pub struct PodSlots {
     pub elsewhere: Option<TypeSlots>,
 }
 
+impl Slots {
+    /// The oldest of the last reports of the live pods that report; `None` if none does.
+    pub(crate) fn oldest_report(&self) -> Option<Time> {
+        let reporting = self
+            .pods
+            .iter()
+            .filter(|pod| pod.fresh && pod.phase != PodPhase::Terminating);
+        reporting.filter_map(|pod| pod.reported_at).min()
+    }
+}
+
 impl PodSlots {
     /// Slots in use over all task types, on this queue and elsewhere; `None` without a fresh
     /// heartbeat.

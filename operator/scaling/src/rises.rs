@@ -1,4 +1,5 @@
-//! How far the load of a queue has recently risen before new pods could help. Pure.
+//! How far the load of a queue has recently risen before new pods could help, and how long it was
+//! watched for that. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,6 +15,14 @@ const FADES: Duration = Duration::from_mins(20);
 const EVEN_PERCENT: u32 = 50;
 /// The maximum number of readings kept.
 const READINGS: u32 = 32;
+/// The most that counts as watched: 95 % of a rise is forgotten by then.
+const WATCHED: Duration = Duration::from_hours(1);
+/// A reading is close if each worker has reported within this time: what rises and falls between
+/// two reports is not seen.
+const CLOSE: Duration = Duration::from_secs(15);
+/// The load is watched once all readings have been close for this long. One report in a minute is
+/// close now and then.
+const ALL_CLOSE: Duration = Duration::from_mins(1);
 
 /// The recent load, and its largest rise within one reaction time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,11 +31,21 @@ pub(crate) struct Rises {
     recent: VecDeque<(Time, PerType<u64>)>,
     most: PerType<u64>,
     latest: Option<Time>,
+    /// Since when every reading has been close.
+    close_since: Option<Time>,
+    watched: Duration,
 }
 
 impl Rises {
-    /// Records the load of a new reading.
-    pub(crate) fn observe(&mut self, load: PerType<u64>, reaction: Duration, at: Time) {
+    /// Records the load of a new reading. `reported_at` is the oldest of the workers' last reports.
+    pub(crate) fn observe(
+        &mut self,
+        load: PerType<u64>,
+        reaction: Duration,
+        reported_at: Option<Time>,
+        at: Time,
+    ) {
+        self.watch(&load, reaction, reported_at, at);
         let oldest = at.minus(reaction);
         while self.recent.front().is_some_and(|(at, _)| *at < oldest) {
             self.recent.pop_front();
@@ -49,6 +68,33 @@ impl Rises {
         if last.is_none_or(|last| at.since(last) >= spacing) {
             self.recent.push_back((at, load));
         }
+    }
+
+    /// Without load nothing can be seen to rise: what was watched fades as fast as it came.
+    fn watch(
+        &mut self,
+        load: &PerType<u64>,
+        reaction: Duration,
+        reported_at: Option<Time>,
+        at: Time,
+    ) {
+        let passed = self
+            .latest
+            .map_or(Duration::ZERO, |latest| at.since(latest));
+        if load.iter().all(|(_, load)| *load == 0) {
+            self.watched = self.watched.saturating_sub(passed);
+        } else if reported_at.is_none_or(|reported| at.since(reported) > CLOSE) {
+            self.close_since = None;
+        } else if at.since(*self.close_since.get_or_insert(at)) >= ALL_CLOSE {
+            // Within a gap between readings, no more than one rise can be seen.
+            let seen = self.watched.saturating_add(passed.min(reaction));
+            self.watched = seen.min(WATCHED);
+        }
+    }
+
+    /// How long the load was lately watched closely, at most an hour.
+    pub(crate) const fn watched(&self) -> Duration {
+        self.watched
     }
 
     /// The largest recent rise within one reaction time beyond that of an even load, in thousandths

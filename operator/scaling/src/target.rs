@@ -18,6 +18,11 @@ const RESERVE_PERCENT: u32 = 80;
 /// R ÷ W counts up to this in the reserve: an even load varies no more over a longer time. A load
 /// that does has bursts.
 const MAX_REACTION_TARGETS: u32 = 6;
+/// R ÷ W always counts up to this.
+const LEAST_REACTION_TARGETS: u32 = 2;
+/// What R ÷ W counts beyond is halved once the load has been watched for this many reaction times:
+/// by then the bursts are known.
+const WATCHED_REACTIONS: u32 = 20;
 /// The replicas in reserve where the tasks that vary are not counted, in percent of those needed,
 /// if new pods help exactly when the target has passed.
 const SHARE_PERCENT: u32 = 8;
@@ -26,8 +31,8 @@ const MAX_SHARE_PERCENT: u32 = 33;
 /// The most slots for a burst, in percent of those in use: once hardly any work is left, a large
 /// burst of the past keeps no large fleet.
 const MAX_BURST_PERCENT: u32 = 2000;
-/// The longer R is, the fewer rises of that length there are to see, and the further the largest
-/// one falls short of the next: it counts once more for each of this time in R.
+/// The longer R is, the further the next rise may exceed the largest so far: that one counts once
+/// more for each of this time in R.
 const RISE_AGAIN: Duration = Duration::from_mins(1);
 /// The most that counts in addition to a rise, in percent of it.
 const MAX_RISE_AGAIN_PERCENT: u32 = 200;
@@ -60,12 +65,20 @@ pub(crate) struct Headroom {
     utilization: Option<u32>,
     wait_target: Duration,
     half_target: Duration,
+    /// N: for how many reaction times the load has lately been watched.
+    watched: Milli,
 }
 
 impl Headroom {
     /// `start_up` is the time from the request for a pod to its readiness. Without a user's
-    /// utilization, the target leaves slack if that time has been measured.
-    pub(crate) fn new(policy: &Policy, start_up: Duration, measured: bool) -> Self {
+    /// utilization, the target leaves slack if that time has been measured. `watched` is how long
+    /// the rises of the load have lately been watched.
+    pub(crate) fn new(
+        policy: &Policy,
+        start_up: Duration,
+        measured: bool,
+        watched: Duration,
+    ) -> Self {
         let target = policy.queue_wait_target;
         let reaction = policy.polling_interval.saturating_add(start_up);
         let utilization = policy
@@ -87,6 +100,7 @@ impl Headroom {
             utilization,
             wait_target: target,
             half_target: half,
+            watched: Milli::ONE * watched / reaction,
         }
     }
 
@@ -119,20 +133,34 @@ impl Headroom {
         }
     }
 
-    /// 0.8 × √(tasks that come within R and the time of the mean, at most n) × R ÷ W, with R ÷ W at
-    /// most 6, for a load that keeps n slots in use: it varies by about that square root.
+    /// 0.8 × √(tasks that come within R and the time of the mean, at most n) × R ÷ W, for a load
+    /// that keeps n slots in use: it varies by about that square root. R ÷ W is at most 6, and what
+    /// it exceeds 2 by fades as the load is watched.
     fn reserve(&self, steady: Milli, service_time: Duration) -> Milli {
         let come = steady * self.reaction.saturating_add(SMOOTHED) / service_time;
-        let come = come.min(steady);
-        let most = self.wait_target.saturating_mul(MAX_REACTION_TARGETS);
-        come.root().percent(RESERVE_PERCENT) * self.reaction.min(most) / self.wait_target
+        come.min(steady).root().percent(RESERVE_PERCENT) * self.reaction_targets()
     }
 
-    /// The slots for a burst like the largest recent one, which counts 1 + R ÷ 1 min times, at most
-    /// three: what comes within one reaction time R may take R + W ÷ 2, because tasks may wait; the
-    /// rest of the target absorbs uneven arrivals. At most 20 times the slots in use.
+    /// R ÷ W, as far as it counts.
+    fn reaction_targets(&self) -> Milli {
+        let most = Milli::whole(MAX_REACTION_TARGETS);
+        let least = Milli::whole(LEAST_REACTION_TARGETS);
+        let targets = (Milli::ONE * self.reaction / self.wait_target).min(most);
+        let reactions = Milli::whole(WATCHED_REACTIONS);
+        let beyond = targets.less(least) * reactions / (reactions + self.watched);
+        targets.min(least) + beyond
+    }
+
+    /// The slots for a burst like the largest recent one: what comes within one reaction time R may
+    /// take R + W ÷ 2, because tasks may wait; the rest of the target absorbs uneven arrivals. At
+    /// most 20 times the slots in use.
+    ///
+    /// The next rise may be larger: the largest counts 1 + R ÷ 1 min times, at most three. Of the
+    /// times beyond the first, 1 ÷ (1 + N) is left, because the next of N + 1 alike rises is the
+    /// largest with that probability.
     pub(crate) fn burst(&self, mean_used: Milli, rise: Milli) -> Milli {
         let again = (rise * self.reaction / RISE_AGAIN).min(rise.percent(MAX_RISE_AGAIN_PERCENT));
+        let again = again / (Milli::ONE + self.watched);
         let load = (mean_used + rise + again) * self.reaction;
         let slots = load / self.reaction.saturating_add(self.half_target);
         slots.min(mean_used.percent(MAX_BURST_PERCENT))

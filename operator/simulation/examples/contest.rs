@@ -9,7 +9,9 @@
 
 #![allow(clippy::print_stdout, reason = "its output is the purpose")]
 
-use taskqueue_simulation::contest::{Conditions, Contest, Entry, Half, Targets, bounds, search};
+use taskqueue_simulation::contest::{
+    Conditions, Contest, Entry, Half, Shares, Targets, bounds, search,
+};
 
 fn main() {
     let conditions = Conditions::default();
@@ -23,6 +25,10 @@ fn main() {
     println!("## Longer targets, pods that start within 3 s\n");
     for half in [Half::Reported, Half::Chosen] {
         println!("{}", Targets::run(half, &conditions.seeds).table());
+    }
+    println!("## A share of the slots instead of the rule\n");
+    for half in [Half::Chosen, Half::Reported] {
+        println!("{}", Shares::run(half, &conditions).table());
     }
     println!("## Search\n");
     println!("{}", search(Half::Chosen, &one).0);

@@ -240,8 +240,9 @@ fn the_start_of_a_pod_is_learned_although_its_worker_is_listed_before_it_is_read
         let activity = demand.and_then(|demand| demand.types.activity);
         activity.map(|activity| activity.terms.in_flight_milli)
     };
-    // 50 slots in use. With a start of a minute, R ÷ W is over its limit: 0.8 × √50 × 6 stay free.
-    assert_eq!([in_flight(12), in_flight(8)], [Some(8_395); 2]);
+    // 50 slots in use. With a start of a minute, R ÷ W is over its limit of 6; the load was watched
+    // for 44.1 × R: 0.8 × √50 × (2 + 4 × 20 ÷ 64.1) stay free.
+    assert_eq!([in_flight(12), in_flight(8)], [Some(6_837); 2]);
 }
 
 /// Ten new pods take 200 tasks right after their first heartbeats. The next ones, 5 s later, find

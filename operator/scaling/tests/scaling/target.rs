@@ -38,6 +38,39 @@ fn the_longer_tasks_may_wait_the_fewer_slots_stay_free() {
     assert_eq!(by_target, [3224, 2871, 2804]);
 }
 
+/// The in-flight term of four pods that take 55 s to start and have 7 slots in use, after 10 and 50
+/// minutes, if each report is as old as this.
+fn in_flight_of_slow_pods(report_age: u64) -> [u64; 2] {
+    let policy = Policy {
+        target_utilization: None,
+        ..policy()
+    };
+    let mut fleet = TestFleet::settled(policy, 4, Duration::from_secs(1));
+    fleet.start_up = Some(Duration::from_secs(55));
+    [120, 480].map(|readings| {
+        let mut decision = None;
+        for _ in 0..readings {
+            fleet.wait(5);
+            fleet.used = vec![7; 4];
+            fleet.processed += 35;
+            fleet.reported_at = Some(fleet.now.minus(Duration::from_secs(report_age)));
+            decision = Some(fleet.reads(TypeBacklog::default()));
+        }
+        let demand = decision.and_then(|decision| decision.demand);
+        let activity = demand.and_then(|demand| demand.types.activity);
+        activity.map_or(0, |activity| activity.terms.in_flight_milli)
+    })
+}
+
+#[test]
+fn a_load_that_has_long_been_watched_needs_fewer_free_slots_if_pods_start_slowly() {
+    // 28 slots, and 0.8 × √28 × (2 + 4 × 20 ÷ (20 + N)); N is 12.3 minutes, and 52.3.
+    let [early, late] = in_flight_of_slow_pods(5);
+    assert_eq!([early, late], [4_695, 4_116]);
+    // What rises between two heartbeats a minute apart is not seen: N stays 2.3, from before.
+    assert_eq!(in_flight_of_slow_pods(30), [5_164; 2]);
+}
+
 #[test]
 fn a_fixed_share_of_slots_stays_free_whatever_the_target() {
     let by_target = [5, 30, 600].map(|target| in_flight(Some(75), target));

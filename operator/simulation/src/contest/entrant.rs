@@ -10,10 +10,12 @@ use crate::trace::Setup;
 /// A policy with its setting.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Entrant {
-    /// This project's policy at its defaults, with this interval between heartbeats.
+    /// This project's policy at its defaults but for these.
     Ours {
         /// The interval between heartbeats.
         heartbeat: Millis,
+        /// `targetUtilization` in percent, if set.
+        utilization: Option<u32>,
     },
     /// KEDA.
     Keda(KedaSettings),
@@ -27,11 +29,25 @@ pub enum Entrant {
 }
 
 impl Entrant {
+    /// This project's policy at its defaults, with this interval between heartbeats.
+    pub const fn ours(heartbeat: Millis) -> Self {
+        Self::Ours {
+            heartbeat,
+            utilization: None,
+        }
+    }
+
     /// The name with the setting.
     pub fn name(&self) -> String {
         let seconds = |millis: Millis| millis / 1000;
         match self {
-            Self::Ours { heartbeat } => format!("ours, beat {} s", seconds(*heartbeat)),
+            Self::Ours {
+                heartbeat,
+                utilization,
+            } => {
+                let share = utilization.map_or(String::new(), |percent| format!(" at {percent} %"));
+                format!("ours{share}, beat {} s", seconds(*heartbeat))
+            }
             Self::Keda(KedaSettings {
                 backlog,
                 slots_percent,
@@ -72,11 +88,15 @@ impl Entrant {
             ..
         } = *setup;
         match self {
-            Self::Ours { heartbeat } => {
+            Self::Ours {
+                heartbeat,
+                utilization,
+            } => {
                 setup.heartbeat = *heartbeat;
                 // The default, not the truth: the heartbeats tell it.
                 let policy = Policy {
                     slots_per_replica: Policy::default().slots_per_replica,
+                    target_utilization: *utilization,
                     ..TaskQueue::policy(setup)
                 };
                 Box::new(TaskQueue::new("ours", setup, policy))

@@ -5,10 +5,12 @@ mod entrant;
 mod loads;
 mod report;
 mod score;
+mod shares;
 mod targets;
 
 pub use entrant::{Entrant, Kind, kinds};
 pub use loads::{Half, Load, loads};
 pub use report::{Contest, bounds, search};
 pub use score::{Cell, Conditions, Entry, Scenario, enter, scenarios};
+pub use shares::Shares;
 pub use targets::Targets;

@@ -26,8 +26,7 @@ pub struct Contest {
 impl Contest {
     /// Runs ours and the chosen rivals on a half.
     pub fn run(half: Half, conditions: &Conditions) -> Self {
-        let ours =
-            HEARTBEATS.map(|heartbeat| enter(&Entrant::Ours { heartbeat }, half, conditions));
+        let ours = HEARTBEATS.map(|heartbeat| enter(&Entrant::ours(heartbeat), half, conditions));
         let chosen = kinds().into_iter().flat_map(|kind| kind.chosen);
         let rivals = chosen.map(|rival| enter(&rival, half, conditions));
         Self {

@@ -30,8 +30,7 @@ impl Targets {
             targets: targets.clone(),
             seeds: seeds.to_vec(),
         };
-        let heartbeat = HEARTBEAT;
-        let all = enter(&Entrant::Ours { heartbeat }, half, &conditions);
+        let all = enter(&Entrant::ours(HEARTBEAT), half, &conditions);
         let list = scenarios(half, &conditions);
         let names: Vec<&str> = large(half, seeds).iter().map(|load| load.name).collect();
         let of_large = |scenario: &Scenario| names.contains(&scenario.load);

@@ -128,12 +128,12 @@ impl PortForward {
         })
     }
 
-    /// The body of a `GET` of this path.
+    /// The body of a `GET` of this path, which begins with a slash.
     ///
     /// # Errors
     /// If there is no complete answer with status 200 within the time limit. After an error other
     /// than [`Error::Status`], open another port-forward.
-    pub async fn get(&mut self, path: &str) -> Result<String, Error> {
+    pub async fn get(&mut self, path: &'static str) -> Result<String, Error> {
         let (pod, port, limit) = (self.pod.clone(), self.port, self.limit);
         let (sender, report) = (&mut self.sender, &mut self.report);
         let answered = timeout(limit, async {
@@ -183,11 +183,10 @@ impl PortForward {
 /// Sends a request on an HTTP connection; the status and the body of the answer.
 async fn request(
     sender: &mut SendRequest<Empty<Bytes>>,
-    path: &str,
+    path: &'static str,
 ) -> Result<(StatusCode, String), hyper::Error> {
     let mut request = Request::new(Empty::new());
-    // A path that is none is asked as the root, which answers with another status.
-    *request.uri_mut() = path.parse().unwrap_or_default();
+    *request.uri_mut() = http::Uri::from_static(path);
     let host = http::HeaderValue::from_static("localhost");
     request.headers_mut().insert(HOST, host);
     sender.ready().await?;

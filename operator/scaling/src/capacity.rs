@@ -7,10 +7,11 @@
 //! slots.
 //!
 //! A capacity is measured over half a minute in which Temporal answered every read, and at every
-//! reading tasks waited, and workers had free slots and took tasks. If the ready replicas were the same all the time and tasks wait
-//! for longer than the target, the fleet grows. Afterwards its size follows the arrivals, up to the
-//! size that it has had. Whether more replicas help is judged by what all of them take: if that did
-//! not rise, something else is the bottleneck, and the growth is taken back.
+//! reading tasks waited, and workers had free slots and took tasks. If the ready replicas were the
+//! same all the time and tasks wait for longer than the target, the fleet grows. Afterwards its
+//! size follows the arrivals, up to the size that it has had. Whether more replicas help is judged
+//! by what all of them take: if that did not rise, something else is the bottleneck, and the growth
+//! is taken back.
 //!
 //! The workers' own counts would be known sooner, but not what they count: sticky and eager tasks
 //! never pass the queue, and the arrivals leave them out too.

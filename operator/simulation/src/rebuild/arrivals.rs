@@ -142,23 +142,32 @@ fn backlog_change(readings: &[Reading]) -> Option<f64> {
 /// Scales tasks to a sum: what exceeds the floors, or everything if nothing does.
 fn scale(cells: &Cells, tasks: &mut [f64], floors: &[Floor], sum: f64) {
     let present: f64 = tasks[cells.begin()..].iter().sum();
-    let least: f64 = floors.iter().skip(1).map(|floor| floor.tasks).sum();
     if present < LEAST {
         return;
     }
-    let beyond = present - least;
-    for (reading, floor) in floors.iter().enumerate().skip(1) {
-        let within = cells.before(reading);
-        let before: f64 = tasks[within.clone()].iter().sum();
-        let after = if beyond > LEAST && sum >= least {
-            floor.tasks + (before - floor.tasks).max(0.0) * (sum - least) / beyond
+    let before = |reading: usize| tasks[cells.before(reading)].iter().sum::<f64>();
+    // Per reading: what comes before it, and what of that exceeds its floor.
+    let beyond = |before: f64, floor: &Floor| (before - floor.tasks).max(0.0);
+    let floors = floors.iter().enumerate().skip(1);
+    let parts: Vec<(usize, f64, &Floor)> = floors
+        .map(|(reading, floor)| (reading, before(reading), floor))
+        .collect();
+    let least: f64 = parts.iter().map(|(.., floor)| floor.tasks).sum();
+    let more: f64 = parts
+        .iter()
+        .map(|(_, tasks, floor)| beyond(*tasks, floor))
+        .sum();
+    for (reading, before, floor) in parts {
+        let after = if more > LEAST && sum >= least {
+            floor.tasks + beyond(before, floor) * (sum - least) / more
         } else {
             before * sum / present
         };
-        if before > 0.0 {
-            for tasks in &mut tasks[within] {
-                *tasks *= after / before;
-            }
+        let within = &mut tasks[cells.before(reading)];
+        let even = 1.0 / within.len().max(1) as f64;
+        for tasks in within {
+            let share = if before > 0.0 { *tasks / before } else { even };
+            *tasks = after * share;
         }
     }
 }

@@ -432,7 +432,11 @@ proptest! {
         let rebuilt = rebuild(&recording, &options(10_000)).unwrap();
         let counts = rebuilt.counts;
         let expected = counts.by_dispatch_rate.unwrap();
-        prop_assert!((counts.arrived as f64 - expected).abs() <= 1.0, "{counts:?}");
+        // Each stretch without a gap has whole tasks.
+        let mut stretches: Vec<_> = rebuilt.measured.iter().map(|reading| reading.stretch).collect();
+        stretches.dedup();
+        let rounded = 0.5 * stretches.len() as f64 + 1e-3;
+        prop_assert!((counts.arrived as f64 - expected).abs() <= rounded, "{counts:?}");
         // Whatever waits at the end has arrived.
         let last = rows.last().unwrap().3 as usize;
         prop_assert!(counts.arrived + counts.waited_before + 1 >= last, "{counts:?}");

@@ -3,10 +3,20 @@
 
 use std::{ffi::OsString, fs};
 
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::{Api, api::ListParams};
+use serde_json::json;
+
 use crate::{
-    harness::{OPERATOR, OPERATOR_NAMESPACE, alone, output},
-    upgrade::release::{PLACE, definitions, on_a_bare_cluster, package},
+    harness::{
+        OPERATOR, OPERATOR_NAMESPACE, TEMPORAL, TestCluster, alone, eventually, one_queue, output,
+    },
+    upgrade::release::{PLACE, definitions, file, on_a_bare_cluster, package},
 };
+
+/// A name that only the chart's `hostAliases` and the fleet's template know.
+const ALIAS: &str = "temporal.install.example";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_installs_the_plain_yaml_of_a_release_and_helm_takes_it_over() {
@@ -78,6 +88,90 @@ async fn helm_4_installs_the_packaged_chart_of_a_release() {
             release.helm(&["upgrade"], &package, &[])?;
             release.change_fleet(4).await?;
             before.is_unaffected("the upgrade to the default").await
+        })
+        .await
+    })
+    .await;
+}
+
+/// The address of Temporal's service in the cluster, and its port.
+async fn temporal_address(cluster: &TestCluster) -> anyhow::Result<(String, String)> {
+    let (name, port) = TEMPORAL.rsplit_once(':').context("a port")?;
+    let mut parts = name.split('.');
+    let (service, namespace) = parts.next().zip(parts.next()).context("a namespace")?;
+    let services = Api::<Service>::namespaced(cluster.client.clone(), namespace);
+    let spec = services.get(service).await?.spec.unwrap_or_default();
+    Ok((spec.cluster_ip.context("no cluster IP")?, port.to_owned()))
+}
+
+/// The operator's pod, once it alone is left and has `ready` ready containers.
+async fn only_pod(cluster: &TestCluster, ready: usize) -> anyhow::Result<Pod> {
+    let pods = Api::<Pod>::namespaced(cluster.client.clone(), OPERATOR_NAMESPACE);
+    let chosen = ListParams::default().labels("app.kubernetes.io/component=operator");
+    eventually("one pod of the operator runs", || async {
+        let mut list = pods.list(&chosen).await?.items;
+        let containers = |pod: &Pod| {
+            let status = pod.status.iter();
+            let containers = status.flat_map(|status| status.container_statuses.iter().flatten());
+            containers.filter(|container| container.ready).count()
+        };
+        let found: Vec<usize> = list.iter().map(containers).collect();
+        let pod = list.pop().filter(|_| found == [ready]);
+        Ok(pod.ok_or(format!("ready containers: {found:?}")))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pods_take_containers_volumes_and_names_and_the_network_of_the_node() {
+    alone("the-values-for-pods", |cluster| async move {
+        on_a_bare_cluster(&cluster, |release| async move {
+            let cluster = release.cluster.clone();
+            let (address, port) = temporal_address(&cluster).await?;
+            let version = env!("CARGO_PKG_VERSION");
+            let values = json!({
+                "replicas": 1,
+                "extraObjects": [{
+                    "apiVersion": "v1", "kind": "ConfigMap",
+                    "metadata": {"name": "extra", "namespace": "{{ .Release.Namespace }}"},
+                    "data": {"LOG": "extra"},
+                }],
+                "extraVolumes": [{"name": "extra", "configMap": {"name": "extra"}}],
+                "extraVolumeMounts": [{"name": "extra", "mountPath": "/extra"}],
+                "extraEnvFrom": [{"configMapRef": {"name": "extra"}}],
+                "extraInitContainers": [{
+                    "name": "before", "image": format!("localhost/{OPERATOR}:{version}"),
+                    "args": ["--version"],
+                }],
+                "extraContainers": [{"name": "beside", "image": "localhost/pause:1"}],
+                "hostAliases": [{"ip": address, "hostnames": [ALIAS]}],
+                "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
+            });
+            let values = file(&cluster, "pods.json", &values)?;
+            let values = format!("--values={}", values.display());
+            let package = package(&cluster)?;
+            release.helm(&["install", "--create-namespace"], &package, &[&values])?;
+            only_pod(&cluster, 2).await?;
+            let mut fleet = one_queue(&cluster.queue("all"), 1, 1, &json!({}));
+            fleet["connection"]["address"] = json!(format!("{ALIAS}:{port}"));
+            fleet["template"]["spec"]["hostAliases"] =
+                json!([{"ip": address, "hostnames": [ALIAS]}]);
+            cluster.apply(fleet).await?;
+            cluster
+                .condition_is("ScalingActive", "True", "Active")
+                .await?;
+
+            // The metrics' usual port may be taken on the node.
+            let free = std::net::TcpListener::bind(("0.0.0.0", 0))?
+                .local_addr()?
+                .port();
+            let ports = format!("--set=ports.metrics={free}");
+            let network = ["--set=hostNetwork=true", &ports, &values];
+            release.helm(&["upgrade"], &package, &network)?;
+            let pod = only_pod(&cluster, 2).await?;
+            let status = pod.status.unwrap_or_default();
+            anyhow::ensure!(status.pod_ip.is_some() && status.pod_ip == status.host_ip);
+            release.change_fleet(2).await
         })
         .await
     })

@@ -251,3 +251,30 @@ async fn replicas_set_by_hand_are_reverted_and_kept_while_paused() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_bound_is_shown_as_the_last_decision() {
+    with_namespace("a-changed-bound", |cluster| async move {
+        let queue = cluster.queue("all");
+        // Each change comes right after a decision, whose reading has been used.
+        for min in 1..=4 {
+            cluster.apply(one_queue(&queue, min, 4, &json!({}))).await?;
+            eventually("the last decision is that of the minimum", || async {
+                let status = cluster.fleet().await?.status.unwrap_or_default();
+                let queue = status.queues.into_iter().next();
+                let last = queue.and_then(|queue| queue.last_decision);
+                let is_shown = last.as_ref().is_some_and(|last| {
+                    last.to == min && last.message.ends_with(&format!("replicas.min is {min}"))
+                });
+                Ok(if is_shown {
+                    Ok(())
+                } else {
+                    Err(format!("{last:?}"))
+                })
+            })
+            .await?;
+        }
+        Ok(())
+    })
+    .await;
+}

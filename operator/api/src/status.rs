@@ -116,7 +116,9 @@ pub struct DecisionStatus {
     pub inputs: DecisionInputs,
 
     /// How many replicas each kind of demand asked for. The largest one counts.
-    #[serde(default)]
+    // The API server takes an object of which an apply removes every field for a null, and refuses
+    // it.
+    #[serde(default, skip_serializing_if = "DecisionTerms::is_empty")]
     pub terms: DecisionTerms,
 
     /// The limits that then changed the number of replicas, in the order in which they were
@@ -195,6 +197,13 @@ pub struct DecisionTerms {
     /// Replicas by backlogPerReplica.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backlog: Option<u32>,
+}
+
+impl DecisionTerms {
+    /// Whether no demand was computed.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A limit that changed the number of replicas.

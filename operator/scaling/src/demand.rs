@@ -176,8 +176,8 @@ struct Formula {
     backlog: Milli,
     /// a: how long the oldest of them has waited.
     age: Duration,
-    /// λ: tasks that arrive per second; 0 while the rates are not trusted.
-    arrivals: Milli,
+    /// λ: tasks that arrive per second; `None` while the rates are not trusted.
+    arrivals: Option<Milli>,
     /// L: the queue's rate limit, if the server reports one.
     limit: Option<Milli>,
     /// Whether the server reports that rate limiting is active.
@@ -239,11 +239,7 @@ impl Formula {
         } else {
             backlog
         };
-        let arrivals = if queue.rates_trusted {
-            believable_arrivals(&backlog)
-        } else {
-            Milli::ZERO
-        };
+        let arrivals = queue.rates_trusted.then(|| believable_arrivals(&backlog));
         let used = *slots.used.get(task_type);
         let all_slots = u64::from(queue.earned).saturating_mul(learned.slots_per_replica.into());
         let (in_work, mean_used) = match slots.signal {
@@ -283,6 +279,11 @@ impl Formula {
         }
     }
 
+    /// λ, or 0 while it is unknown.
+    fn arrivals(&self) -> Milli {
+        self.arrivals.unwrap_or(Milli::ZERO)
+    }
+
     fn demand(&self) -> TypeDemand {
         let age = self.age();
         let plain = self.backlog_per_replica();
@@ -320,7 +321,7 @@ impl Formula {
 
     /// The replicas that have this many slots in use, and the reserve of the arrivals free.
     fn replicas(&self, needed: Milli) -> Milli {
-        let steady = limited(self.arrivals, self.limit) * self.pod.service_time;
+        let steady = limited(self.arrivals(), self.limit) * self.pod.service_time;
         self.with_reserve(needed, steady.min(needed))
     }
 
@@ -374,7 +375,7 @@ impl Formula {
 
     /// (λ × H + B) ÷ (H + slack): the tasks per second that clear arrivals and backlog in time.
     fn rate(&self, backlog: Milli, horizon: Duration) -> Milli {
-        (self.arrivals * horizon + backlog) / horizon.saturating_add(self.headroom.slack)
+        (self.arrivals() * horizon + backlog) / horizon.saturating_add(self.headroom.slack)
     }
 
     /// The backlog when a pod that is requested now becomes ready: what has come by then, less what
@@ -382,7 +383,7 @@ impl Formula {
     fn later(&self) -> Milli {
         let ready = self.pod.slots * self.start_up * Milli::whole(self.earned);
         let done = (ready + self.pod.slots * self.started) / self.pod.service_time;
-        (self.backlog + self.arrivals * self.start_up).less(done)
+        (self.backlog + self.arrivals() * self.start_up).less(done)
     }
 
     /// u + B + λ × min(W, R): a task never needs more than one slot, whether it is in flight,
@@ -390,7 +391,7 @@ impl Formula {
     /// requested later.
     fn tasks(&self) -> Milli {
         let soon = self.wait_target.min(self.headroom.reaction);
-        self.in_work + self.backlog + limited(self.arrivals, self.limit) * soon
+        self.in_work + self.backlog + limited(self.arrivals(), self.limit) * soon
     }
 
     /// earned + max(a quarter of earned, at most 4 more), but at most what the tasks can fill: a
@@ -406,7 +407,8 @@ impl Formula {
     }
 
     /// (λ × H + B) ÷ (H + slack) ÷ C with the reserve, H at least a minute, as far as the capacity
-    /// allows. While the server limits the rate, no more than the replicas that are ready.
+    /// allows. No less than the requested replicas while λ is unknown. While the server limits the
+    /// rate, no more than the replicas that are ready.
     fn capacity(&self) -> Milli {
         let Some(capacity) = self.capacity else {
             return Milli::ZERO;
@@ -414,6 +416,11 @@ impl Formula {
         let horizon = self.headroom.horizon.max(capacity::CLEAR_TIME);
         let rate = limited(self.rate(self.backlog, horizon), self.limit);
         let replicas = self.headroom.with_share(rate / capacity.rate);
+        let replicas = if self.arrivals.is_some() {
+            replicas
+        } else {
+            replicas.max(self.requested)
+        };
         let most = if self.rate_limited {
             Milli::whole(self.earned)
         } else {
@@ -452,11 +459,12 @@ impl Formula {
 const ALREADY_READ: Duration = Duration::from_secs(6);
 
 /// The queue's rate limit. Fairness keys have limits of their own, which the server does not
-/// report: if it limits well below the queue's own limit, that one is not what binds.
+/// report: if it limits well below the queue's own limit, that one is not what binds. A limit of
+/// zero, which pauses the queue, counts as the least there is: the tasks still wait.
 fn binding_limit(backlog: &TypeBacklog) -> Option<Milli> {
     let limit = backlog.effective_limit_milli?;
     let below = backlog.dispatch_rate_milli < limit.saturating_mul(9) / 10;
-    (!(backlog.rate_limited && below)).then(|| Milli::from_thousandths(limit))
+    (!(backlog.rate_limited && below)).then(|| Milli::from_thousandths(limit.max(1)))
 }
 
 fn limited(rate: Milli, limit: Option<Milli>) -> Milli {

@@ -2,7 +2,7 @@
 //! Produces text only; decides nothing.
 
 use crate::decision::{Decision, Inputs};
-use crate::demand::{Term, TypeDemand};
+use crate::demand::{Demand, Term, TypeDemand};
 use crate::format::{count, duration, thousandths};
 use crate::limits::Context;
 use crate::observation::{Reading, TaskType, UnknownReason};
@@ -20,7 +20,7 @@ pub(crate) fn why(context: &Context<'_>, decision: &Decision) -> String {
             text.push_str(reason.sentence());
         }
         (Reading::Known { .. }, _) => match &decision.demand {
-            None => text.push_str("the last reading was already used for a decision"),
+            None => text.push_str("nothing has been read since the last decision"),
             Some(demand) => match demand.binding {
                 None => text.push_str(&undemanded(decision)),
                 Some((task_type, term)) => demanded(&mut text, decision, task_type, term),
@@ -89,10 +89,10 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
     } else {
         String::new()
     };
-    let (cover, clear) = if wanted == 1 {
-        ("covers", "clears")
+    let (cover, clear, take) = if wanted == 1 {
+        ("covers", "clears", "takes")
     } else {
-        ("cover", "clear")
+        ("cover", "clear", "take")
     };
     let clause = match term {
         Term::InFlight => {
@@ -118,11 +118,13 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
             } else {
                 "is assumed to take"
             };
-            format!(
-                "{waits}{arrive}; a task {learned} {}; {per_replica} {clear} them within the \
-                 {target}",
-                duration(service.mean())
-            )
+            let clears = if decision.demand.is_some_and(|demand| demand.rate_limited) {
+                format!("{per_replica} {take} what the queue's rate limit lets through")
+            } else {
+                format!("{per_replica} {clear} them within the {target}")
+            };
+            let mean = duration(service.mean());
+            format!("{waits}{arrive}; a task {learned} {mean}; {clears}")
         }
         Term::Age => {
             let ready = count(inputs.replicas.ready.into(), "ready replica");
@@ -166,7 +168,7 @@ fn share(inputs: &Inputs) -> String {
 fn by_capacity(decision: &Decision, wanted: u32) -> String {
     let doubled = decision.inputs.replicas.ready.saturating_mul(2);
     if wanted > decision.previous && wanted == doubled {
-        return format!("the ready replicas are doubled to {wanted}");
+        return format!("they wait too long, so the ready replicas are doubled to {wanted}");
     }
     let are = if wanted == 1 { "is" } else { "are" };
     format!(
@@ -184,7 +186,10 @@ fn binding(decision: &Decision) -> Option<&TypeDemand> {
 }
 
 fn limited(text: &mut String, context: &Context<'_>, decision: &Decision) {
-    if decision.demand.is_some_and(|demand| demand.rate_limited) {
+    // The sentence of the drain says so itself.
+    let said = |demand: &Demand| matches!(demand.binding, Some((_, Term::Drain)));
+    let limited = decision.demand.filter(|demand| demand.rate_limited);
+    if limited.is_some_and(|demand| !said(&demand)) {
         text.push_str("; the queue's rate limit cannot feed more replicas");
     }
     if binding(decision).is_some_and(|demand| demand.untaken) {

@@ -70,6 +70,8 @@ pub struct History {
     /// What the failed reads since the last reading say about the server.
     missed: Option<Missed>,
     rates_bad_until: Option<Time>,
+    /// Since when every reading has shown pollers.
+    polled_since: PerType<Option<Time>>,
     /// Since when no reading has shown a waiting task or a slot in use.
     quiet_since: Option<Time>,
     /// Since when no reading has shown an arrival.
@@ -200,7 +202,7 @@ impl History {
     ) {
         let (ready, fleet_is_zero) = (replicas.ready, replicas.is_zero());
         let gap = self.sample.map(|sample| taken_at.since(sample.taken_at));
-        let just_loaded = self.is_just_loaded(policy, backlog, ready, facts);
+        let just_loaded = self.is_just_loaded(policy, backlog, taken_at, ready, facts);
         let restarted = self.missed == Some(Missed::Outage);
         if restarted || just_loaded || gap.is_none_or(|gap| gap >= UNLOADED) {
             self.rates_bad_until = Some(taken_at.plus(RATE_WINDOW));
@@ -220,6 +222,12 @@ impl History {
             self.silent_since = None;
         }
         self.missed = None;
+        for task_type in TaskType::ALL {
+            let backlog = backlog.types.get(task_type).unwrap_or_default();
+            let since = self.polled_since.get_mut(task_type);
+            let polled = backlog.pollers.is_some_and(|pollers| pollers > 0);
+            *since = polled.then(|| since.unwrap_or(taken_at));
+        }
         self.first = gap.is_none();
         self.pace = gap.unwrap_or_default();
         self.sample = Some(Sample {
@@ -233,13 +241,14 @@ impl History {
     }
 
     /// Whether the server reports more arrivals than can be accounted for, on a formerly quiet
-    /// queue that nobody polled, or after a failed read. Accounted for are those known before,
-    /// waiting, in work, completed since, or in slots whose heartbeats are still due. Then the
-    /// server has just loaded the queue and divides by the short time since.
+    /// queue that nobody has polled for long, or after a failed read. Accounted for are those known
+    /// before, waiting, in work, completed since, or in slots whose heartbeats are still due. Then
+    /// the server has just loaded the queue and divides by the short time since.
     fn is_just_loaded(
         &self,
         policy: &Policy,
         backlog: &Backlog,
+        taken_at: Time,
         ready: u32,
         facts: &SlotFacts,
     ) -> bool {
@@ -266,9 +275,11 @@ impl History {
                 slots.saturating_mul(ready.into()),
             ];
             let accounted_for = accounted_for.into_iter().fold(0_u64, u64::saturating_add);
-            // The server keeps a queue loaded for as long as it lists its pollers.
-            let was_polled = earlier.pollers.is_some_and(|pollers| pollers > 0);
-            let was_quiet = earlier.count == 0 && earlier.add_rate_milli == 0 && !was_polled;
+            // The server keeps a queue loaded for as long as it lists its pollers, and measures its
+            // rates since it has loaded it.
+            let polled = *self.polled_since.get(task_type);
+            let measured = polled.is_some_and(|since| taken_at.since(since) >= RATE_WINDOW);
+            let was_quiet = earlier.count == 0 && earlier.add_rate_milli == 0 && !measured;
             (was_quiet || missed) && tasks(current.add_rate_milli) > accounted_for.saturating_mul(2)
         })
     }

@@ -235,10 +235,7 @@ impl Queue {
         };
         !self.types.is_empty()
             && self.types.values().all(empty)
-            && !self
-                .subscriptions
-                .values()
-                .any(|subscription| subscription.spec.has_replicas)
+            && !self.has_replicas()
             && answers
                 .iter()
                 .any(|(_, answer)| answer.as_ref().is_ok_and(|found| found.count > 0))

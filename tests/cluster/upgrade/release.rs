@@ -122,7 +122,8 @@ fn installed_values(cluster: &TestCluster) -> anyhow::Result<Value> {
     Ok(serde_json::from_str(&values)?)
 }
 
-fn file(cluster: &TestCluster, name: &str, content: &Value) -> anyhow::Result<PathBuf> {
+/// Writes a file of this test.
+pub(crate) fn file(cluster: &TestCluster, name: &str, content: &Value) -> anyhow::Result<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&cluster.namespace);
     std::fs::create_dir_all(&folder)?;
     let file = folder.join(name);

@@ -142,7 +142,7 @@ fn the_sentence_says_what_a_replica_takes_and_what_follows() {
     ];
     let expected = [
         "scaled 1 to 2: 1120 activity tasks wait and 40/s arrive; a replica takes 8/s while tasks \
-         wait; the ready replicas are doubled to 2",
+         wait; they wait too long, so the ready replicas are doubled to 2",
         "kept at 7: no activity task waits and 40/s arrive; a replica takes 8.3/s while tasks \
          wait; so 7 replicas at 75% are needed",
     ];
@@ -396,4 +396,21 @@ fn while_temporal_does_not_answer_no_capacity_is_measured() {
     // Then it answers every time.
     let decision = (0..8).map(|_| load.next()).last().unwrap();
     assert!(capacity(&decision).is_some(), "{}", decision.sentence());
+}
+
+#[test]
+fn a_fleet_that_its_capacity_sizes_does_not_shrink_while_the_arrivals_are_unknown() {
+    let mut load = Throttled::new(40, 8);
+    drop(load.changes(80));
+    let size = load.fleet.requested;
+    // Temporal is down for half a minute. Then its rates are measured anew.
+    for _ in 0..6 {
+        load.fleet.wait(5);
+        drop(load.fleet.fails());
+    }
+    let decisions: Vec<Decision> = (0..5).map(|_| load.next()).collect();
+    for decision in decisions {
+        assert!(!decision.inputs.rates_trusted);
+        assert!(decision.desired >= size, "{}", decision.sentence());
+    }
 }

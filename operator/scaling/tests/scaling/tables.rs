@@ -233,8 +233,8 @@ fn a_rate_limited_queue_gets_no_more_than_its_limit_can_feed() {
     assert_eq!(
         decision.sentence(),
         "kept at 2: 5000 activity tasks wait; a task takes 1.1s; \
-         2 replicas of 10 slots at 75% clear them within the 5s target; \
-         the queue's rate limit cannot feed more replicas"
+         2 replicas of 10 slots at 75% take what the \
+         queue's rate limit lets through"
     );
 }
 
@@ -363,4 +363,24 @@ fn every_reason_has_its_own_word() {
     let count = words.len();
     words.dedup();
     assert_eq!((words.len(), count), (Reason::ALL.len(), Reason::ALL.len()));
+}
+
+#[test]
+fn a_queue_that_is_paused_in_temporal_keeps_a_replica_for_the_tasks_that_wait() {
+    let paused = TypeBacklog {
+        add_rate_milli: 519,
+        rate_limited: true,
+        effective_limit_milli: Some(0),
+        age: Duration::from_secs(32),
+        ..waiting(57)
+    };
+    let mut fleet = TestFleet::settled(policy(), 3, Duration::from_secs(1));
+    let decisions = (0..60).map(|_| fleet.reads_next(paused));
+    let decision = decisions.last().unwrap();
+    assert_eq!(outcome(&decision).0, 1);
+    assert_eq!(
+        decision.sentence(),
+        "kept at 1: 57 activity tasks wait and 0.519/s arrive; a task takes 1.1s; 1 replica of 10 \
+         slots at 75% takes what the queue's rate limit lets through"
+    );
 }

@@ -351,9 +351,14 @@ fn the_rate_of_a_queue_that_was_polled_counts_although_its_short_tasks_are_not_r
         pollers,
         ..TypeBacklog::default()
     };
-    let mut fleet = TestFleet::settled(policy(), 1, SECOND);
-    drop(fleet.reads_next(idle));
-    assert!(fleet.reads_next(load).inputs.rates_trusted);
+    // Polled for as long as the server's rates reach back, or not.
+    for (readings, trusted) in [(6, true), (5, false)] {
+        let mut fleet = TestFleet::settled(policy(), 1, SECOND);
+        for _ in 0..readings {
+            drop(fleet.reads_next(idle));
+        }
+        assert_eq!(fleet.reads_next(load).inputs.rates_trusted, trusted);
+    }
     // Without pollers it may have been loaded a moment ago.
     let mut fleet = TestFleet::settled(policy(), 1, SECOND);
     let unpolled = TypeBacklog {

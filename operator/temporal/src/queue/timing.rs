@@ -72,6 +72,12 @@ impl Queue {
         self.cached_until.saturating_add(PHASE_MARGIN)
     }
 
+    /// Whether the workload of the queue has or wants replicas.
+    pub(crate) fn has_replicas(&self) -> bool {
+        let mut subscriptions = self.subscriptions.values();
+        subscriptions.any(|subscription| subscription.spec.has_replicas)
+    }
+
     /// Whether the queue has work. If so, it is read at its polling interval.
     pub(crate) fn is_busy(&self, now: Time) -> bool {
         let moving = |backlog: &TypeBacklog| {
@@ -79,10 +85,7 @@ impl Queue {
         };
         self.slots_in_use
             || now.as_millis() < self.hinted_until
-            || self
-                .subscriptions
-                .values()
-                .any(|subscription| subscription.spec.has_replicas)
+            || self.has_replicas()
             || self
                 .types
                 .values()

@@ -197,8 +197,7 @@ impl Reader {
         }
         let has_replicas = |job: &JobId| {
             let queue = self.queues.get(job);
-            queue
-                .is_some_and(|(_, queue)| queue.subscriptions.values().any(|w| w.spec.has_replicas))
+            queue.is_some_and(|(_, queue)| queue.has_replicas())
         };
         credential.lists_often = credential.queues.iter().any(has_replicas);
         let config = &self.parts.config;

@@ -121,7 +121,8 @@ impl Reader {
         let Some((credential_id, queue)) = self.queues.get_mut(&job) else {
             return;
         };
-        let (was_busy, types) = (queue.is_busy(now), queue.types(now));
+        let (was_busy, had_replicas) = (queue.is_busy(now), queue.has_replicas());
+        let types = queue.types(now);
         let new = queue
             .subscriptions
             .insert(subscriber.clone(), subscription.clone());
@@ -129,12 +130,14 @@ impl Reader {
         if !new.as_ref().is_some_and(same) {
             queue.forget_served();
         }
-        let got_replicas = !was_busy && queue.is_busy(now);
+        let got_work = !was_busy && queue.is_busy(now);
         let got_types = queue.types(now) != types;
-        if got_types || got_replicas {
+        if got_types || got_work {
             self.schedule.hasten(job, now.as_millis());
         }
-        if got_replicas
+        // Mostly its tasks have made the queue busy before it has replicas.
+        if !had_replicas
+            && queue.has_replicas()
             && let Some(credential) = self.credentials.get_mut(credential_id)
             && !credential.lists_often
         {

@@ -54,6 +54,17 @@ async fn without_replicas_the_list_is_read_rarely_and_at_once_when_there_are_som
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_list_is_read_at_once_when_tasks_that_wait_get_their_first_replicas() {
+    let (fake, readers) = readers();
+    fake.backlog("orders", 8);
+    readers.watch(&owner("a"), &connection(), &[watch("orders")]);
+    until(&readers, 8.0).await;
+    readers.watch(&owner("a"), &connection(), &[with_replicas("orders")]);
+    until(&readers, 14.0).await;
+    assert_eq!(fake.times("list"), [0.0, 8.0, 13.0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_heartbeat_counts_once_it_has_changed_and_until_it_stops() {
     let (fake, readers) = readers();
     let slots_now = |readers: &Readers| {

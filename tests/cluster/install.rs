@@ -107,7 +107,7 @@ async fn temporal_address(cluster: &TestCluster) -> anyhow::Result<(String, Stri
 /// The operator's pod, once it alone is left and has `ready` ready containers.
 async fn only_pod(cluster: &TestCluster, ready: usize) -> anyhow::Result<Pod> {
     let pods = Api::<Pod>::namespaced(cluster.client.clone(), OPERATOR_NAMESPACE);
-    let chosen = ListParams::default().labels("app.kubernetes.io/component=operator");
+    let chosen = ListParams::default().labels(&format!("app.kubernetes.io/name={OPERATOR}"));
     eventually("one pod of the operator runs", || async {
         let mut list = pods.list(&chosen).await?.items;
         let containers = |pod: &Pod| {

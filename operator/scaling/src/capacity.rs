@@ -95,8 +95,8 @@ impl Capacities {
         }
     }
 
-    /// Ends what is being measured; what has been measured stays.
-    pub(crate) fn begin_anew(&mut self) {
+    /// Ends the current measurement. Earlier results stay.
+    pub(crate) fn restart(&mut self) {
         for task_type in TaskType::ALL {
             let capacity = self.types.get_mut(task_type);
             capacity.stretch = None;

@@ -152,8 +152,8 @@ impl History {
                 }
                 if missed > Missed::Refused {
                     // Temporal itself may be what keeps the tasks waiting.
-                    self.capacities.begin_anew();
-                    self.watch.begin_anew(now);
+                    self.capacities.restart();
+                    self.watch.restart(now);
                 }
                 if self.is_at_work(&facts) {
                     self.quiet_since = None;

@@ -189,9 +189,9 @@ impl Watch {
 }
 
 impl Watch {
-    /// Begins anew to look for heads that stay in place, except for those that are known to. While
+    /// Forgets how long heads have stayed in place, but not those that have stayed too long. While
     /// Temporal does not answer, it may be what keeps tasks waiting.
-    pub(crate) fn begin_anew(&mut self, now: Time) {
+    pub(crate) fn restart(&mut self, now: Time) {
         for task_type in TaskType::ALL {
             if !self.is_untaken(task_type, now) {
                 *self.unmoved.get_mut(task_type) = None;

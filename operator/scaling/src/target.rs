@@ -156,8 +156,8 @@ impl Headroom {
     /// most 20 times the slots in use.
     ///
     /// The next rise may be larger: the largest counts 1 + R ÷ 1 min times, at most three. Of the
-    /// times beyond the first, 1 ÷ (1 + N) is left, because the next of N + 1 alike rises is the
-    /// largest with that probability.
+    /// times beyond the first, 1 ÷ (1 + N) is left, because the last of N + 1 similar rises is
+    /// the largest with that probability.
     pub(crate) fn burst(&self, mean_used: Milli, rise: Milli) -> Milli {
         let again = (rise * self.reaction / RISE_AGAIN).min(rise.percent(MAX_RISE_AGAIN_PERCENT));
         let again = again / (Milli::ONE + self.watched);

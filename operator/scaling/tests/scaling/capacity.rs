@@ -403,7 +403,7 @@ fn a_fleet_that_its_capacity_sizes_does_not_shrink_while_the_arrivals_are_unknow
     let mut load = Throttled::new(40, 8);
     drop(load.changes(80));
     let size = load.fleet.requested;
-    // Temporal is down for half a minute. Then its rates are measured anew.
+    // Temporal is down for half a minute. Its rates cover only the time since.
     for _ in 0..6 {
         load.fleet.wait(5);
         drop(load.fleet.fails());

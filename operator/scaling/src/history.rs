@@ -20,6 +20,7 @@ use crate::prior::Prior;
 use crate::reason::Reason;
 use crate::release::ordinal;
 use crate::rises::Rises;
+use crate::slot_time::SlotTime;
 use crate::slots::{LastSlots, Signal, SlotFacts, slot_facts};
 use crate::smoothed::SmoothedSlots;
 use crate::starts::Starts;
@@ -82,6 +83,7 @@ pub struct History {
     used: SmoothedSlots,
     rises: Rises,
     capacities: Capacities,
+    slot_time: SlotTime,
     /// The start-up that the pods themselves have last shown.
     start_up: Option<Duration>,
     last_slots: LastSlots,
@@ -166,6 +168,7 @@ impl History {
                 if !repeated {
                     self.new_sample(policy, value, *taken_at, observation.replicas, &facts);
                     self.measure_capacity(policy, observation, &facts);
+                    self.bound_service_times(value, &observation.slots, *taken_at);
                 }
                 self.used.observe(observation, &facts, self.latest);
                 if !repeated && facts.signal == Signal::Known {
@@ -477,6 +480,22 @@ impl History {
             processed: self.processed(),
         };
         self.capacities.observe(observation, facts, &conditions);
+    }
+
+    /// Bounds the service times by the slot time that there was.
+    fn bound_service_times(&mut self, backlog: &Backlog, slots: &Reading<Slots>, at: Time) {
+        let Some(slots) = slots.known().filter(|_| self.rates_trusted()) else {
+            self.slot_time.restart();
+            return;
+        };
+        let reported = |task_type| self.learner.slots_per_replica(task_type);
+        let each = PerType::from_fn(reported);
+        self.slot_time.observe(&backlog.types, slots, each, at);
+        for task_type in TaskType::ALL {
+            if let Some(most) = self.slot_time.most(task_type) {
+                self.learner.cap(task_type, most);
+            }
+        }
     }
 
     /// The processed tasks counted so far.

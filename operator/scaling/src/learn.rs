@@ -248,7 +248,10 @@ impl Learner {
                         let sum = self.processed.get_mut(task_type);
                         *sum = sum.saturating_add(done);
                     }
-                    learned.add(worker, counts, reported_at, assumed(work));
+                    let all = slots
+                        .available
+                        .map(|available| available.saturating_add(slots.used));
+                    learned.add(worker, counts, all, reported_at, assumed(work));
                     if let Some(ended) = worker.advance(counts, reported_at, sent_after) {
                         learned.saw_ended(ended, reported_at);
                     }
@@ -317,6 +320,11 @@ impl Learner {
             },
             |mean| ServiceTime::Learned { mean },
         )
+    }
+
+    /// Tasks of this type that have ended took at most `most` on average.
+    pub(crate) fn cap(&mut self, task_type: TaskType, most: Duration) {
+        self.learned.get_mut(Work::Here(task_type)).cap(most);
     }
 
     /// Slots per replica, as last reported.

@@ -50,12 +50,14 @@ pub(crate) struct Learned {
 }
 
 impl Learned {
-    /// Adds what happened between the last heartbeat of a worker and the next one. `assumed` is how
-    /// long a task of this kind is taken to run before anything is known.
+    /// Adds what happened between the last heartbeat of a worker and the next one. `slots` are all
+    /// slots of the worker, if it has a fixed number. `assumed` is how long a task of this kind is
+    /// taken to run before anything is known.
     pub(crate) fn add(
         &mut self,
         last: &WorkerMemory,
         counts: Counts,
+        slots: Option<u32>,
         until: Time,
         assumed: Duration,
     ) {
@@ -66,7 +68,10 @@ impl Learned {
         if both == 0 && before.processed == 0 {
             // The first tasks of a worker start right after a heartbeat, so the next one may find
             // every slot free whatever they took, up to the span. That is no measurement.
-            let each = millis(assumed).min(span / 2);
+            let believed = self.unsampled_mean().unwrap_or(assumed);
+            let slot_time = slots.map(|slots| span.saturating_mul(slots.into()));
+            let most = slot_time.and_then(|slot_time| slot_time.checked_div(done));
+            let each = millis(believed).min(span / 2).min(most.unwrap_or(u64::MAX));
             self.unsampled_millis = self
                 .unsampled_millis
                 .saturating_add(done.saturating_mul(each));
@@ -103,15 +108,18 @@ impl Learned {
         if self.completed < ENOUGH_COMPLETIONS {
             return self.unsampled_mean();
         }
-        // Adds one slot over one mean heartbeat interval: heartbeats that happen to find every slot
-        // free must not make tasks look instant. The effect fades with the number of heartbeats.
-        let unseen = self.span_millis.checked_div(self.heartbeats).unwrap_or(0);
         let mean = self
             .slot_millis
-            .saturating_add(unseen)
+            .saturating_add(self.unseen())
             .checked_div(self.completed)?;
         let upper = self.upper.map_or(u64::MAX, millis);
         Some(Duration::from_millis(mean.min(upper).max(1)))
+    }
+
+    /// One slot over one mean heartbeat interval: heartbeats that happen to find every slot free
+    /// must not make tasks look instant. Its effect fades with the number of heartbeats.
+    fn unseen(&self) -> u64 {
+        self.span_millis.checked_div(self.heartbeats).unwrap_or(0)
     }
 
     /// The mean of tasks that were not sampled, if there are enough.
@@ -120,6 +128,14 @@ impl Learned {
         let mean = self.unsampled_millis.checked_div(self.unsampled);
         mean.filter(|_| enough)
             .map(|mean| Duration::from_millis(mean.max(1)))
+    }
+
+    /// Tasks that have ended took at most `most` on average.
+    pub(crate) fn cap(&mut self, most: Duration) {
+        let sum = |tasks: u64| millis(most).saturating_mul(tasks);
+        let sampled = sum(self.completed).saturating_sub(self.unseen());
+        self.slot_millis = self.slot_millis.min(sampled);
+        self.unsampled_millis = self.unsampled_millis.min(sum(self.unsampled));
     }
 
     /// The longest time that a task has certainly run, however long ago.

@@ -43,6 +43,7 @@ mod reason;
 mod recurring;
 mod release;
 mod rises;
+mod slot_time;
 mod slots;
 mod smoothed;
 mod starts;

@@ -6,6 +6,8 @@ use crate::time::Time;
 
 /// The window over which the server averages its rates.
 pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(30);
+/// It counts in buckets of this length, and the last one is not over yet.
+pub(crate) const RATE_BUCKET: Duration = Duration::from_secs(5);
 
 /// The three kinds of tasks of a Temporal task queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

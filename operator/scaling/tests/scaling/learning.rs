@@ -241,8 +241,8 @@ fn the_start_of_a_pod_is_learned_although_its_worker_is_listed_before_it_is_read
         activity.map(|activity| activity.terms.in_flight_milli)
     };
     // 50 slots in use. With a start of a minute, R ÷ W is over its limit of 6; the load was watched
-    // for 44.1 × R: 0.8 × √50 × (2 + 4 × 20 ÷ 64.1) stay free.
-    assert_eq!([in_flight(12), in_flight(8)], [Some(6_837); 2]);
+    // for 44.1 × R: 3 × (2 + 4 × 20 ÷ 64.1) stay free.
+    assert_eq!([in_flight(12), in_flight(8)], [Some(5_974); 2]);
 }
 
 /// Ten new pods take 200 tasks right after their first heartbeats. The next ones, 5 s later, find
@@ -288,6 +288,67 @@ fn a_burst_between_two_long_heartbeats_counts_as_assumed() {
     }
     let assumed = ServiceTime::Learned { mean: SECOND * 5 };
     assert_eq!(learned(&fleet), assumed);
+}
+
+#[test]
+fn the_first_tasks_of_a_worker_took_no_more_slot_time_than_there_was() {
+    let mut fleet = TestFleet::new(policy(), 10);
+    // Each pod finishes 200 tasks in 10 slots within 5 s.
+    for (turn, counts) in [
+        (0, None),
+        (1, Some((0, 0))),
+        (2, Some((0, 200))),
+        (3, Some((0, 200))),
+    ] {
+        let starting = counts.is_none();
+        let phase = if starting {
+            PodPhase::Starting
+        } else {
+            PodPhase::Ready
+        };
+        let slots = ten_pods(&fleet, phase, !starting, counts);
+        drop(observe(&mut fleet, turn, slots));
+        fleet.wait(5);
+    }
+    let quarter = ServiceTime::Learned { mean: SECOND / 4 };
+    assert_eq!(learned(&fleet), quarter);
+}
+
+#[test]
+fn tasks_took_no_more_slot_time_than_there_was_when_they_were_dispatched() {
+    // By their heartbeats, tasks take 5 s. Then Temporal dispatches 100 a second to the 100 slots,
+    // which shows in its rates little by little, and no further heartbeat comes.
+    let learned = ServiceTime::Learned {
+        mean: Duration::from_millis(5_062),
+    };
+    let after = |pause: u64| {
+        let fixed = Policy {
+            min: 10,
+            max: 10,
+            ..policy()
+        };
+        let mut fleet = TestFleet::settled(fixed, 10, SECOND * 5);
+        fleet.reported_at = Some(fleet.now);
+        fleet.wait(pause);
+        for turn in 1..=5 {
+            let rate = 100_000 * turn / 6;
+            drop(fleet.reads_next(TypeBacklog {
+                count: 500,
+                add_rate_milli: rate,
+                dispatch_rate_milli: rate,
+                ..TypeBacklog::default()
+            }));
+        }
+        self::learned(&fleet)
+    };
+    // 25 s of 100 slots. 83.333 × 25 = 2,083 tasks were dispatched at least, so 1,983 have ended.
+    let bound = ServiceTime::Learned {
+        mean: Duration::from_millis(1_260),
+    };
+    assert_eq!(after(0), bound);
+    // If nobody has read the queue for ten minutes, the server may have just loaded it. Then its
+    // rates say nothing.
+    assert_eq!(after(600), learned);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::observation::{PerType, RATE_WINDOW, TaskType, TypeBacklog};
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::slots::{Signal, SlotFacts};
-use crate::target::{Headroom, Pod};
+use crate::target::Headroom;
 
 /// The terms of the demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,6 +96,8 @@ pub struct Demand {
     pub binding: Option<(TaskType, Term)>,
     /// Whether a rate limit reduced the demand.
     pub rate_limited: bool,
+    /// See [`TypeDemand::in_vain`].
+    pub in_vain: bool,
     /// The demand per counted type.
     pub types: PerType<Option<TypeDemand>>,
 }
@@ -157,6 +159,7 @@ pub(crate) fn demand(
         milli: 0,
         binding: None,
         rate_limited: false,
+        in_vain: false,
         types,
     };
     for (task_type, demand) in types.iter() {
@@ -165,6 +168,7 @@ pub(crate) fn demand(
             total.milli = demand.milli;
             total.binding = Some((task_type, demand.binding));
             total.rate_limited = demand.rate_limited;
+            total.in_vain = demand.in_vain;
         }
     }
     total
@@ -194,8 +198,10 @@ struct Formula {
     /// Slots that are free, or fill up now: those of live pods that have probably just become
     /// ready.
     free: Milli,
-    /// S and s: slots per replica, and the mean service time.
-    pod: Pod,
+    /// S: slots per replica.
+    slots: Milli,
+    /// s: the mean service time.
+    service_time: Duration,
     /// The slots for a burst like the largest recent one.
     burst: Milli,
     headroom: Headroom,
@@ -260,10 +266,8 @@ impl Formula {
             taken: *slots.taken.get(task_type),
             free: Milli::whole(*slots.free.get(task_type))
                 + slots_per_replica * Milli::whole(slots.new),
-            pod: Pod {
-                slots: slots_per_replica,
-                service_time: learned.service_time,
-            },
+            slots: slots_per_replica,
+            service_time: learned.service_time,
             burst: headroom.burst(mean_used, learned.rise),
             headroom,
             wait_target: policy.queue_wait_target,
@@ -321,7 +325,7 @@ impl Formula {
 
     /// The replicas that have this many slots in use, and the reserve of the arrivals free.
     fn replicas(&self, needed: Milli) -> Milli {
-        let steady = limited(self.arrivals(), self.limit) * self.pod.service_time;
+        let steady = limited(self.arrivals(), self.limit) * self.service_time;
         self.with_reserve(needed, steady.min(needed))
     }
 
@@ -333,7 +337,7 @@ impl Formula {
         } else {
             steady
         };
-        self.headroom.replicas(needed, steady, self.pod)
+        self.headroom.replicas(needed, steady, self.slots)
     }
 
     /// max( (ū + reserve) ÷ S, burst ÷ S, u ÷ S ) + blind pods, but at most the number of live
@@ -349,8 +353,8 @@ impl Formula {
             self.mean_used
         };
         let smoothed = self.with_reserve(mean, mean);
-        let smoothed = self.headroom.with_burst(smoothed, self.pod, self.burst);
-        let reporting = smoothed.max(self.used / self.pod.slots);
+        let smoothed = self.headroom.with_burst(smoothed, self.slots, self.burst);
+        let reporting = smoothed.max(self.used / self.slots);
         (reporting + self.blind).min(self.live).max(reporting)
     }
 
@@ -367,9 +371,9 @@ impl Formula {
 
     fn clears(&self, backlog: Milli, limit: Option<Milli>) -> Milli {
         let rate = limited(self.rate(backlog, self.headroom.horizon), limit);
-        let needed = (rate * self.pod.service_time).min(self.tasks());
+        let needed = (rate * self.service_time).min(self.tasks());
         let cleared = self.replicas(needed);
-        let with_burst = self.headroom.with_burst(cleared, self.pod, self.burst);
+        let with_burst = self.headroom.with_burst(cleared, self.slots, self.burst);
         with_burst.min(self.replicas(self.tasks()))
     }
 
@@ -381,8 +385,8 @@ impl Formula {
     /// The backlog when a pod that is requested now becomes ready: what has come by then, less what
     /// the ready pods and those that are starting have done.
     fn later(&self) -> Milli {
-        let ready = self.pod.slots * self.start_up * Milli::whole(self.earned);
-        let done = (ready + self.pod.slots * self.started) / self.pod.service_time;
+        let ready = self.slots * self.start_up * Milli::whole(self.earned);
+        let done = (ready + self.slots * self.started) / self.service_time;
         (self.backlog + self.arrivals() * self.start_up).less(done)
     }
 
@@ -402,7 +406,7 @@ impl Formula {
             return Milli::ZERO;
         }
         let step = self.earned.div_ceil(4).max(self.earned.clamp(1, 4));
-        let filled = self.tasks() / self.pod.slots + self.blind;
+        let filled = self.tasks() / self.slots + self.blind;
         Milli::whole(self.earned.saturating_add(step)).min(filled)
     }
 
@@ -446,7 +450,7 @@ impl Formula {
     /// less than one.
     fn fed(&self, replicas: Milli) -> Milli {
         let fed = match self.limit {
-            Some(limit) => self.replicas(limit * self.pod.service_time),
+            Some(limit) => self.replicas(limit * self.service_time),
             None if self.rate_limited => Milli::whole(self.earned),
             None => return replicas,
         };

@@ -8,7 +8,7 @@ use crate::slots::{Signal, SlotFacts};
 use crate::time::Time;
 
 /// Slots in use are averaged over this time, as the server averages its rates.
-pub(crate) const SMOOTHED: Duration = Duration::from_secs(30);
+const SMOOTHED: Duration = Duration::from_secs(30);
 /// The maximum number of slot readings kept for the average.
 const READINGS_SMOOTHED: usize = 16;
 

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use crate::milli::Milli;
 use crate::policy::Policy;
-use crate::smoothed::SMOOTHED;
 
-/// Free slots in percent of the square root of the tasks that come before new pods can help, if
-/// those help exactly when the target has passed. They are proportional to R ÷ W: the longer the
-/// target, the fewer. This and the other constants of the rule were chosen on one half of the loads
-/// of docs/contest.md.
-const RESERVE_PERCENT: u32 = 80;
+/// Free slots, if new pods help exactly when the target has passed. They are proportional to R ÷ W:
+/// the longer the target, the fewer. This and the other constants of the rule were chosen on one
+/// half of the loads of docs/contest.md.
+///
+/// The number does not grow with the load. Where n tasks run on average and arrive evenly, the
+/// chance of a wait beyond t falls with e^(−f × t ÷ s), f free slots and a mean service time of s,
+/// whatever n is (Erlang's delay formula: the tail of the wait in an M/M/c queue).
+const RESERVE_SLOTS: u32 = 3;
 /// R ÷ W counts up to this in the reserve: an even load varies no more over a longer time. A load
 /// that does has bursts.
 const MAX_REACTION_TARGETS: u32 = 6;
@@ -42,15 +44,6 @@ const MIN_CLEAR_TIME: Duration = Duration::from_secs(10);
 pub(crate) const ASSUMED_START_UP: Duration = Duration::from_secs(5);
 /// How long replicas are kept if the target leaves time to start others.
 const SHORT_HOLD: Duration = Duration::from_secs(20);
-
-/// What one replica does with the tasks of one type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pod {
-    /// S: its slots.
-    pub(crate) slots: Milli,
-    /// s: the mean service time.
-    pub(crate) service_time: Duration,
-}
 
 /// What the queue-wait target of one queue allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,12 +97,13 @@ impl Headroom {
         }
     }
 
-    /// Replicas that have `needed` slots in use, and free ones for the next moment: the share that
-    /// the user has set, or else the reserve for a load that keeps `steady` slots in use.
-    pub(crate) fn replicas(&self, needed: Milli, steady: Milli, pod: Pod) -> Milli {
+    /// Replicas of `slots` slots that have `needed` in use, and free ones for the next moment: the
+    /// share that the user has set, or else the reserve for a load that keeps `steady` slots in
+    /// use.
+    pub(crate) fn replicas(&self, needed: Milli, steady: Milli, slots: Milli) -> Milli {
         match self.utilization {
-            Some(percent) => needed / pod.slots.percent(percent),
-            None => (needed + self.reserve(steady, pod.service_time)) / pod.slots,
+            Some(percent) => needed / slots.percent(percent),
+            None => (needed + self.reserve(steady)) / slots,
         }
     }
 
@@ -125,20 +119,18 @@ impl Headroom {
 
     /// If any are needed, at least the replicas for the next burst, unless the user has set a
     /// share.
-    pub(crate) fn with_burst(&self, replicas: Milli, pod: Pod, burst: Milli) -> Milli {
+    pub(crate) fn with_burst(&self, replicas: Milli, slots: Milli, burst: Milli) -> Milli {
         if self.utilization.is_some() || replicas == Milli::ZERO {
             replicas
         } else {
-            replicas.max(burst / pod.slots)
+            replicas.max(burst / slots)
         }
     }
 
-    /// 0.8 × √(tasks that come within R and the time of the mean, at most n) × R ÷ W, for a load
-    /// that keeps n slots in use: it varies by about that square root. R ÷ W is at most 6, and what
-    /// it exceeds 2 by fades as the load is watched.
-    fn reserve(&self, steady: Milli, service_time: Duration) -> Milli {
-        let come = steady * self.reaction.saturating_add(SMOOTHED) / service_time;
-        come.min(steady).root().percent(RESERVE_PERCENT) * self.reaction_targets()
+    /// 3 × R ÷ W slots, or n × R ÷ W for a load that keeps fewer slots n in use. R ÷ W is at most
+    /// 6, and what it exceeds 2 by fades as the load is watched.
+    fn reserve(&self, steady: Milli) -> Milli {
+        steady.min(Milli::whole(RESERVE_SLOTS)) * self.reaction_targets()
     }
 
     /// R ÷ W, as far as it counts.

@@ -41,6 +41,7 @@ fn a_decision_contains_demand_limits_reason_and_sentence() {
         milli: 6667,
         binding: Some((TaskType::Activity, Term::Drain)),
         rate_limited: false,
+        in_vain: false,
         types: PerType {
             activity: Some(activity),
             ..PerType::default()

@@ -159,6 +159,7 @@ fn fresh(context: &Context<'_>, demand: Demand) -> Outcome {
     let reason = match demand.binding {
         None => Reason::NoDemand,
         Some(_) if demand.rate_limited => Reason::RateLimited,
+        Some(_) if demand.in_vain => Reason::ThroughputLimited,
         Some(_) if requested == 0 => Reason::Activated,
         Some((_, term)) => term.reason(),
     };

@@ -118,8 +118,11 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
             } else {
                 "is assumed to take"
             };
+            let late = backlog.age > inputs.queue_wait_target;
             let clears = if decision.demand.is_some_and(|demand| demand.rate_limited) {
                 format!("{per_replica} {take} what the queue's rate limit lets through")
+            } else if late {
+                format!("{per_replica} {clear} them, some later than the {target}")
             } else {
                 format!("{per_replica} {clear} them within the {target}")
             };
@@ -195,7 +198,7 @@ fn limited(text: &mut String, context: &Context<'_>, decision: &Decision) {
     if binding(decision).is_some_and(|demand| demand.untaken) {
         text.push_str("; these workers do not take the waiting tasks, although slots are free");
     }
-    if binding(decision).is_some_and(|demand| demand.in_vain) {
+    if decision.demand.is_some_and(|demand| demand.in_vain) {
         text.push_str("; more replicas took no more tasks in all");
     }
     let Some(last) = decision.limits.last() else {
@@ -247,6 +250,7 @@ fn limited(text: &mut String, context: &Context<'_>, decision: &Decision) {
         | Reason::BacklogPerReplica
         | Reason::NoDemand
         | Reason::RateLimited
+        | Reason::ThroughputLimited
         | Reason::Activated
         | Reason::BacklogUnknown
         | Reason::AlreadyActedOn

@@ -19,6 +19,8 @@ pub enum Reason {
     NoDemand,
     /// The queue's rate limit cannot feed more replicas.
     RateLimited,
+    /// More replicas have lately not raised the throughput.
+    ThroughputLimited,
     /// The demand differs from the present size by at most the tolerance.
     WithinTolerance,
     /// There is work and there were no replicas.
@@ -66,7 +68,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that are initialized to zero and for tables in the docs.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::SlotsInUse,
         Self::Drain,
         Self::BacklogAge,
@@ -74,6 +76,7 @@ impl Reason {
         Self::BacklogPerReplica,
         Self::NoDemand,
         Self::RateLimited,
+        Self::ThroughputLimited,
         Self::WithinTolerance,
         Self::Activated,
         Self::ScaleUpStabilized,
@@ -107,6 +110,7 @@ impl Reason {
             Self::BacklogPerReplica => "BacklogPerReplica",
             Self::NoDemand => "NoDemand",
             Self::RateLimited => "RateLimited",
+            Self::ThroughputLimited => "ThroughputLimited",
             Self::WithinTolerance => "WithinTolerance",
             Self::Activated => "Activated",
             Self::ScaleUpStabilized => "ScaleUpStabilized",
@@ -162,6 +166,7 @@ impl Reason {
             }
             Self::NoDemand => "there is nothing to do",
             Self::RateLimited => "the queue's rate limit cannot feed more replicas",
+            Self::ThroughputLimited => "more replicas took no more tasks in all",
             Self::WithinTolerance => "the demand is within the tolerance of the current size",
             Self::Activated => "there is work and there were no replicas",
             Self::ScaleUpStabilized => {

@@ -299,9 +299,9 @@ fn replicas_that_take_no_more_tasks_in_all_are_taken_back_and_tried_again_later(
     let changes = load.changes(240);
     let expected = vec![
         (35, 2, "ReplicaCapacity"),
-        (125, 1, "Drain"),
-        (725, 2, "Drain"),
-        (815, 1, "Drain"),
+        (125, 1, "ThroughputLimited"),
+        (725, 2, "ThroughputLimited"),
+        (815, 1, "ThroughputLimited"),
     ];
     assert_eq!(changes, expected);
     let decision = load.next();

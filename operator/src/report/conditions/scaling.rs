@@ -273,10 +273,9 @@ fn limit(decision: &Decision) -> Option<scaling::Reason> {
                 | scaling::Reason::ScaleUpStabilized
         )
     };
-    let rate_limited = decision
-        .demand
-        .as_ref()
-        .is_some_and(|demand| demand.rate_limited);
+    let demand = decision.demand.as_ref();
+    let rate_limited = demand.is_some_and(|demand| demand.rate_limited);
+    let in_vain = demand.is_some_and(|demand| demand.in_vain);
     let bound = decision
         .limits
         .iter()
@@ -286,6 +285,7 @@ fn limit(decision: &Decision) -> Option<scaling::Reason> {
     bound
         .filter(|_| decision.desired < wanted)
         .or(rate_limited.then_some(scaling::Reason::RateLimited))
+        .or(in_vain.then_some(scaling::Reason::ThroughputLimited))
 }
 
 /// Describes the limit and how to lift it.
@@ -307,7 +307,30 @@ fn limit_message(reason: scaling::Reason, policy: &Policy) -> String {
             "Temporal limits how fast it dispatches tasks of this queue; more replicas would not \
              help"
         }
+        scaling::Reason::ThroughputLimited => {
+            "more replicas took no more tasks in all: look at what the tasks wait for, such as a \
+             database, a service or a rate limit that the workers share"
+        }
         other => other.describe(),
     };
     format!("the demand asks for more replicas, but {what}")
+}
+
+#[cfg(test)]
+mod tests {
+    use taskqueue_testkit::test_fleet::{TestFleet, policy, waiting};
+
+    use super::*;
+
+    #[test]
+    fn replicas_in_vain_are_a_limit() {
+        let mut fleet = TestFleet::new(policy(), 1);
+        let mut decision = fleet.reads(waiting(3));
+        assert_eq!(limit(&decision), None);
+        decision.demand.as_mut().unwrap().in_vain = true;
+        let reason = limit(&decision).unwrap();
+        assert_eq!(reason, scaling::Reason::ThroughputLimited);
+        let message = limit_message(reason, &fleet.policy);
+        assert!(message.contains("a service"), "{message}");
+    }
 }

@@ -1,11 +1,12 @@
 //! The most that a task can have taken on average: no task runs without a slot. Pure, integers
 //! only.
 //!
-//! In a time T, K slots offer K × T of slot time. If D tasks were dispatched meanwhile, at most K of
-//! them are unfinished, so the others took K × T ÷ (D − K) on average, or less. While tasks wait for
-//! slots, that is close to the truth: the capacity of the slots, measured at saturation. Otherwise
-//! it is only larger. Heartbeats can miss short tasks; this bound needs none of them, so it corrects
-//! what the first heartbeats of new workers, or heartbeats a minute apart, make too long.
+//! In a time T, K slots offer K × T of slot time. If D tasks were dispatched meanwhile, at most K
+//! of them are unfinished, so the others took K × T ÷ (D − K) on average, or less. While tasks wait
+//! for slots, that is close to the truth: the capacity of the slots, measured at saturation.
+//! Otherwise it is only larger. Heartbeats can miss short tasks; this bound needs none of them, so
+//! it corrects what the first heartbeats of new workers, or heartbeats a minute apart, make too
+//! long.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -193,7 +194,10 @@ mod tests {
         #[test]
         fn no_bound_is_below_the_mean_of_the_tasks_that_have_ended(
             slots in 1_usize..8,
-            tasks in prop::collection::vec((0_u64..800, prop_oneof![1_u64..400, 1_u64..20_000]), 1..400),
+            tasks in prop::collection::vec(
+                (0_u64..800, prop_oneof![1_u64..400, 1_u64..20_000]),
+                1..400,
+            ),
             pace in 4_000_u64..11_000,
         ) {
             let tasks = run(slots, &tasks);
@@ -201,7 +205,9 @@ mod tests {
             let readings: Vec<u64> = (0..20).map(|turn| turn * pace).collect();
             for (index, at) in readings.iter().copied().enumerate() {
                 read(&mut slot_time, slots, rate_milli(&tasks, at), at);
-                let Some(most) = slot_time.most(TaskType::Activity) else { continue };
+                let Some(most) = slot_time.most(TaskType::Activity) else {
+                    continue;
+                };
                 let mean_since = |since: &u64| {
                     let ended = |task: &&Task| task.start > *since && task.end <= at;
                     let ended: Vec<&Task> = tasks.iter().filter(ended).collect();
@@ -209,7 +215,8 @@ mod tests {
                     total.checked_div(ended.len().try_into().unwrap())
                 };
                 let least = readings[..index].iter().filter_map(mean_since).min();
-                prop_assert!(least.is_some_and(|least| millis(most) >= least), "{most:?} {least:?}");
+                let holds = least.is_some_and(|least| millis(most) >= least);
+                prop_assert!(holds, "{most:?} {least:?}");
             }
         }
     }

@@ -82,6 +82,24 @@ impl Repository {
             .map(|page| format!("{page}: not in {SUMMARY}"));
         missing.chain(wrong).collect()
     }
+    /// The pages of the book that no chain of links from the README reaches. The summary does not
+    /// count: nobody should have to look a page up there.
+    fn unreachable(&self) -> Vec<&str> {
+        let mut reached = BTreeSet::new();
+        let mut next = vec!["README.md".to_owned()];
+        while let Some(page) = next.pop() {
+            let text = self.documents.get(&page).filter(|_| page != SUMMARY);
+            let targets = text.into_iter().flat_map(|text| links(text));
+            next.extend(targets.filter_map(|link| {
+                let (file, _) = link.split_once('#').unwrap_or((link.as_str(), ""));
+                let target = resolve(&page, file)?;
+                (target.starts_with(BOOK) && reached.insert(target.clone())).then_some(target)
+            }));
+        }
+        let pages = self.documents.keys().map(String::as_str);
+        let pages = pages.filter(|page| page.starts_with(BOOK) && *page != SUMMARY);
+        pages.filter(|page| !reached.contains(*page)).collect()
+    }
 }
 
 fn collect(folder: &Path, prefix: &str, documents: &mut BTreeMap<String, String>) {
@@ -186,6 +204,12 @@ fn the_summary_lists_the_pages_of_the_book() {
     assert_eq!(differences, Vec::<String>::new());
 }
 
+#[test]
+fn every_page_of_the_book_is_reached_by_links_from_the_readme() {
+    let repository = Repository::read(&root());
+    assert_eq!(repository.unreachable(), Vec::<&str>::new());
+}
+
 /// A small book; a test adds to its page or to its summary.
 fn book(page: &str, summary: &str) -> Repository {
     let documents = [
@@ -243,6 +267,20 @@ fn a_dead_link_is_found() {
         dead("[b]\n\n[b]: gone.md"),
         ["docs/a.md: gone.md: no such file"]
     );
+}
+
+#[test]
+fn a_page_that_only_the_summary_lists_is_found() {
+    let unreachable = |page: &str, readme: &str| {
+        let mut book = book(page, "- [B](more/b.md)\n");
+        let all = book.documents.get_mut("README.md").unwrap();
+        all.push_str("[contents](docs/SUMMARY.md)\n");
+        all.push_str(readme);
+        book.unreachable().join(", ")
+    };
+    assert_eq!(unreachable("", ""), "docs/a.md, docs/more/b.md");
+    assert_eq!(unreachable("", "[a](docs/a.md#twice)"), "docs/more/b.md");
+    assert_eq!(unreachable("[b](more/b.md)", "[a](docs/a.md)"), "");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use super::server::{Server, timed_out};
 use crate::figures::{self, Scrape};
 
-/// Attempts to read the metrics of the leader. Behind the Service there may be standby replicas,
+/// Attempts to read the metrics of the leader. Behind a Service there may be standby replicas,
 /// and any replica may answer. With two replicas the leader is missed once in 65,536 scrapes.
 const ATTEMPTS: u32 = 16;
 /// The path of the metrics.
@@ -82,17 +82,22 @@ impl Metrics {
 }
 
 impl Direct {
+    /// Behind the URL may be a Service, so standby replicas are passed over.
     async fn read(&self) -> Result<Scrape, String> {
-        let text = get(&self.client, &self.path).await;
-        let text = text.map_err(|error| format!("{}: {}", self.url, self.server.describe(&error)));
-        let scrape = figures::parse(&text?).map_err(|error| error.to_string())?;
-        if scrape.leads {
-            return Ok(scrape);
+        for _ in 0..ATTEMPTS {
+            let text = get_anew(&self.client, &self.path).await;
+            let text =
+                text.map_err(|error| format!("{}: {}", self.url, self.server.describe(&error)));
+            let scrape = figures::parse(&text?).map_err(|error| error.to_string())?;
+            if scrape.leads {
+                return Ok(scrape);
+            }
         }
-        Err(
-            "the operator's replica that answered is a standby; name the leader with --metrics URL"
-                .to_owned(),
-        )
+        Err(format!(
+            "only standby replicas of the operator answer at {}; name the leader with --metrics \
+             URL, or try again if none leads yet",
+            self.url
+        ))
     }
 }
 
@@ -298,6 +303,14 @@ async fn get(client: &Client, path: &str) -> Result<String, kube::Error> {
     client
         .request_text(request.map_err(kube::Error::HttpError)?)
         .await
+}
+
+/// The same over a connection of its own. A Service balances connections, not requests: over one
+/// connection, each further attempt would reach the same replica.
+async fn get_anew(client: &Client, path: &str) -> Result<String, kube::Error> {
+    let request = http::Request::get(path).header(http::header::CONNECTION, "close");
+    let request = request.body(Vec::new()).map_err(kube::Error::HttpError)?;
+    client.request_text(request).await
 }
 
 async fn close(forward: Option<PortForward>) {

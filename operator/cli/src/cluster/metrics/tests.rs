@@ -1,6 +1,6 @@
 //! The ways to the metrics, over an API server on loopback that plays port-forwards.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::{SinkExt as _, StreamExt as _};
 use kube::Config;
@@ -284,4 +284,70 @@ async fn a_failure_that_a_port_forward_would_share_is_reported_alone() {
         assert_eq!(metrics.read().await, Err(expected.to_owned()));
         assert_eq!(*asked.lock(), [PROXIED]);
     }
+}
+
+/// A Service whose first `standbys` connections reach a standby, and all later ones the leader. The
+/// replicas keep a connection open for as long as the client wants. Also the number of
+/// connections so far.
+async fn service(standbys: usize) -> (Metrics, Arc<AtomicUsize>) {
+    _ = rustls::crypto::ring::default_provider().install_default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let connections = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let leads = counted.fetch_add(1, Ordering::Relaxed) >= standbys;
+            tokio::spawn(replica(stream, leads));
+        }
+    });
+    let uri: http::Uri = url.parse().unwrap();
+    let direct = Direct {
+        server: Server::of_metrics(&uri),
+        client: bounded(Config::new(uri), LIMIT).unwrap(),
+        url,
+        path: PATH.to_owned(),
+    };
+    (Metrics::Direct(Arc::new(direct)), connections)
+}
+
+/// Answers every request of a connection.
+async fn replica(mut stream: TcpStream, leads: bool) {
+    loop {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match stream.read_u8().await {
+                Ok(byte) => head.push(byte),
+                Err(_) => return,
+            }
+        }
+        let body = metrics(leads);
+        let length = body.len();
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn standbys_behind_a_url_are_passed_over_by_connecting_again() {
+    let (metrics, connections) = service(3).await;
+    assert_eq!(metrics.read().await, leading());
+    assert_eq!(connections.load(Ordering::Relaxed), 4);
+}
+
+#[tokio::test]
+async fn a_url_behind_which_nobody_leads_is_named_with_the_remedy() {
+    let (metrics, connections) = service(usize::MAX).await;
+    let said = metrics.read().await.unwrap_err();
+    assert!(
+        said.starts_with("only standby replicas of the operator answer at http://127.0.0.1:"),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("; name the leader with --metrics URL, or try again if none leads yet"),
+        "{said}"
+    );
+    assert_eq!(connections.load(Ordering::Relaxed), 16);
 }

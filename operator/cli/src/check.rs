@@ -16,7 +16,8 @@ use list::List;
 /// The text below the flags in `--help`.
 pub const HELP: &str = "\
 Lists what the operator sees the workers do wrong, its findings about the queues, and the conditions
-that report a problem. A limit that binds (ScalingLimited) and a rollout under way do not count.
+that report a problem. A limit that binds (ScalingLimited), a rollout under way, and the modes DryRun
+and Paused do not count; a mode is named below the list.
 
 Exit codes: 0 if nothing is wrong, 1 if something is, 2 if it cannot be checked.
 
@@ -52,6 +53,19 @@ pub enum Outcome {
     Unknown = 2,
 }
 
+impl Outcome {
+    /// What a list says.
+    pub fn of(list: &List) -> Self {
+        if !list.issues.is_empty() {
+            Self::Wrong
+        } else if list.notes.is_empty() {
+            Self::Fine
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
 impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
         Self::from(outcome as u8)
@@ -85,13 +99,7 @@ pub async fn check(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<(
         .sources(&arguments.fleet, "what workers do wrong is unknown")
         .await?;
     let list = List::of(&fleet, &events, scrape.as_ref(), notes)?;
-    let outcome = if !list.issues.is_empty() {
-        Outcome::Wrong
-    } else if list.notes.is_empty() {
-        Outcome::Fine
-    } else {
-        Outcome::Unknown
-    };
+    let outcome = Outcome::of(&list);
     let text = match arguments.output {
         Output::Json => serde_json::to_string_pretty(&list)? + "\n",
         Output::Table => list.render(clock::now()),

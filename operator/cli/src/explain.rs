@@ -3,7 +3,9 @@
 //! [`text`] makes the text.
 
 pub mod explanation;
+mod now;
 pub mod text;
+mod words;
 
 use std::io::{IsTerminal as _, Write as _};
 

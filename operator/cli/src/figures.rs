@@ -2,11 +2,15 @@
 //!
 //! What the text does not contain stays absent: unknown is never shown as zero.
 
+mod task_type;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use taskqueue_exposition::{Sample, table};
+
+pub use task_type::TypeFigures;
 
 /// Names a queue of a fleet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,23 +46,18 @@ pub struct Figures {
     /// How long the oldest of them has waited, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_wait_seconds: Option<f64>,
-    /// Arriving tasks per second.
+    /// Arriving tasks per second, over all task types.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arrivals_per_second: Option<f64>,
-    /// Tasks handed to workers per second.
+    /// Tasks handed to workers per second, over all task types.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dispatches_per_second: Option<f64>,
-    /// Task slots in use.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slots_used: Option<f64>,
-    /// Free task slots.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slots_free: Option<f64>,
     /// Draining pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draining_replicas: Option<f64>,
-    /// Mean duration of a task, in seconds, by task type.
-    pub service_time_seconds: BTreeMap<String, f64>,
+    /// The metrics of each task type. Slots are only here: each type has its own, so a sum over the
+    /// types says nothing about how full any of them is.
+    pub task_types: BTreeMap<String, TypeFigures>,
     /// The task types that Temporal rate-limits now.
     pub rate_limited: BTreeSet<String>,
     /// Replicas that each term of the demand asks for.
@@ -169,6 +168,9 @@ fn take(figures: &mut Figures, sample: &Sample<'_>) {
     let add = |sum: &mut Option<f64>| *sum = Some(sum.unwrap_or(0.0) + value);
     let name = sample.name;
     let label = |name: &str| sample.label(name).unwrap_or_default().to_owned();
+    if let Some(task_type) = sample.label("task_type") {
+        task_type::take(&mut figures.task_types, task_type, sample);
+    }
     if name == table::BACKLOG.name {
         add(&mut figures.backlog_tasks);
     } else if name == table::BACKLOG_BY_PRIORITY.name {
@@ -181,15 +183,8 @@ fn take(figures: &mut Figures, sample: &Sample<'_>) {
         add(&mut figures.arrivals_per_second);
     } else if name == table::DISPATCH_RATE.name {
         add(&mut figures.dispatches_per_second);
-    } else if name == table::SLOTS_USED.name {
-        add(&mut figures.slots_used);
-    } else if name == table::SLOTS_AVAILABLE.name {
-        add(&mut figures.slots_free);
     } else if name == table::TERMINATING.name {
         add(&mut figures.draining_replicas);
-    } else if name == table::SERVICE_TIME.name {
-        let kind = label("task_type");
-        figures.service_time_seconds.insert(kind, value);
     } else if name == table::RATE_LIMITED.name && value > 0.0 {
         figures.rate_limited.insert(label("task_type"));
     } else if name == table::DEMAND.name {

@@ -1,6 +1,7 @@
 //! What is known about the fleets as plain data. Pure; the time is passed in. [`table`] makes the
-//! table for people.
+//! table for people, [`held`] says what holds a fleet back.
 
+pub mod held;
 pub mod table;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use taskqueue_api::status::{DecisionStatus, QueueStatus};
 use taskqueue_api::worker::ScaleTargetReference;
 use taskqueue_api::{ConditionType, GuardedFleet, Reason, TaskQueueWorker, validate};
+use taskqueue_scaling::{Mode, Policy};
 
 use crate::figures::{Figures, QueueName, Scrape};
 
@@ -54,6 +56,10 @@ pub struct QueueView {
     pub min: u32,
     /// The most replicas.
     pub max: u32,
+    /// Active, DryRun or Paused, with what the fleet, its annotation and the defaults set. Absent
+    /// if the spec is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<&'static str>,
     /// How long a task may wait, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_target_seconds: Option<f64>,
@@ -108,14 +114,12 @@ pub fn of_fleet(fleet: &TaskQueueWorker, scrape: Option<&Scrape>) -> FleetView {
     let namespace = fleet.namespace().unwrap_or_default();
     let name = fleet.name_any();
     let status = fleet.status.clone().unwrap_or_default();
-    // The targets include what the fleet and the defaults set. A refused spec has none.
-    let targets: BTreeMap<String, f64> = validate(fleet).map_or_else(
+    // The policies include what the fleet and the defaults set. A refused spec has none.
+    let policies: BTreeMap<String, Policy> = validate(fleet).map_or_else(
         |_| BTreeMap::new(),
         |accepted| {
             let queues = accepted.queues.into_iter();
-            queues
-                .map(|queue| (queue.name, queue.policy.queue_wait_target.as_secs_f64()))
-                .collect()
+            queues.map(|queue| (queue.name, queue.policy)).collect()
         },
     );
     let known: BTreeMap<&str, &QueueStatus> = status
@@ -125,6 +129,7 @@ pub fn of_fleet(fleet: &TaskQueueWorker, scrape: Option<&Scrape>) -> FleetView {
         .collect();
     let queues = fleet.spec.queues.iter().map(|spec| {
         let known = known.get(spec.name.as_str());
+        let policy = policies.get(&spec.name);
         let of_queue = QueueName {
             namespace: namespace.clone(),
             fleet: name.clone(),
@@ -139,7 +144,8 @@ pub fn of_fleet(fleet: &TaskQueueWorker, scrape: Option<&Scrape>) -> FleetView {
             target: spec.scale_target_ref.clone(),
             min: spec.replicas.min,
             max: spec.replicas.max,
-            wait_target_seconds: targets.get(&spec.name).copied(),
+            mode: policy.map(|policy| word(policy.mode)),
+            wait_target_seconds: policy.map(|policy| policy.queue_wait_target.as_secs_f64()),
             desired: known.and_then(|known| known.desired),
             ready: known.and_then(|known| known.ready),
             deciding: None,
@@ -153,6 +159,26 @@ pub fn of_fleet(fleet: &TaskQueueWorker, scrape: Option<&Scrape>) -> FleetView {
         namespace,
         name,
     }
+}
+
+/// The mode as the spec spells it.
+const fn word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Active => "Active",
+        Mode::DryRun => DRY_RUN,
+        Mode::Paused => PAUSED,
+    }
+}
+
+/// The mode in which decisions are reported but not carried out.
+pub const DRY_RUN: &str = "DryRun";
+/// The mode in which nothing is decided.
+pub const PAUSED: &str = "Paused";
+
+/// Whether a decision of the status was only reported, because the mode was DryRun when it was
+/// made. The mode may have become another since.
+pub fn only_reported(decision: &DecisionStatus) -> bool {
+    decision.message.starts_with("would ")
 }
 
 /// Sets what was decided since the snapshot `before`. Where nothing was, the earlier decision

@@ -15,6 +15,7 @@ use taskqueue_scaling::Stuck;
 use crate::explain::explanation::Explanation;
 use crate::figures::{Scrape, SeenFault};
 use crate::output::{WIDTH, wrapped};
+use crate::view::held::{Held, Standing, facts, standing};
 use crate::view::{age, holds_back};
 
 /// The message about a word that a newer operator reports.
@@ -22,13 +23,17 @@ const UNKNOWN: &str = "see the documentation of the operator's version";
 
 /// What is wrong with one fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct List {
     /// The Kubernetes namespace.
     pub namespace: String,
     /// The fleet.
     pub fleet: String,
-    /// What is wrong: of the whole fleet first, then by queue.
+    /// What is wrong: of the whole fleet first, causes before what follows from them; then by
+    /// queue.
     pub issues: Vec<Issue>,
+    /// What holds the fleet back because somebody has set it so: a mode. Nothing is wrong with it.
+    pub as_set: Vec<String>,
     /// What could not be read, and the remedy.
     pub notes: Vec<String>,
 }
@@ -41,9 +46,12 @@ pub struct Issue {
     pub queue: Option<String>,
     /// The reason, in one word.
     pub reason: String,
-    /// Since when it has been known.
+    /// When it was first seen, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// The conditions that report it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Reported>,
     /// The pod that showed it first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
@@ -55,6 +63,19 @@ pub struct Issue {
     /// What to do, unless the message says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+}
+
+/// A condition that reports an issue. Its times are those of the status: an earlier reason may have
+/// given it the same one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reported {
+    /// The type of the condition.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// True, False or Unknown.
+    pub status: String,
+    /// When the status last became that.
+    pub since: Timestamp,
 }
 
 impl List {
@@ -93,17 +114,22 @@ impl List {
         }
         let status = fleet.status.clone().unwrap_or_default();
         let mut issues = Vec::new();
-        for held in status.conditions.iter().filter(|held| is_wrong(held)) {
-            let issue = of_condition(held);
+        let (set, wrong): (Vec<&Condition>, Vec<&Condition>) = status
+            .conditions
+            .iter()
+            .filter(|condition| is_told(condition))
+            .partition(|condition| is_set(condition));
+        for held in facts(wrong) {
+            let issue = of_fact(&held);
             // A condition about a finding is listed with the queues that have it. Its message is
             // about one queue only if no other queue has the finding.
-            match found.remove(held.reason.as_str()).as_deref() {
+            match found.remove(held.reason).as_deref() {
                 Some([(queue, _)]) => {
                     let queue = Some((*queue).to_owned());
                     of_queues.push(Issue { queue, ..issue });
                 }
                 Some(queues) => of_queues.extend(queues.iter().map(|(queue, finding)| Issue {
-                    since: issue.since,
+                    conditions: issue.conditions.clone(),
                     ..of_finding(queue, finding)
                 })),
                 None => issues.push(issue),
@@ -123,6 +149,7 @@ impl List {
             namespace: fleet.namespace().unwrap_or_default(),
             fleet: fleet.name_any(),
             issues,
+            as_set: set.iter().map(|held| held.message.clone()).collect(),
             notes,
         })
     }
@@ -149,6 +176,10 @@ impl List {
                 _ = writeln!(text, "{line}");
             }
         }
+        for (index, set) in self.as_set.iter().enumerate() {
+            let gap = if index == 0 { "\n" } else { "" };
+            _ = writeln!(text, "{gap}As set: {set}");
+        }
         for (index, note) in self.notes.iter().enumerate() {
             let gap = if index == 0 { "\n" } else { "" };
             _ = writeln!(text, "{gap}Note: {note}");
@@ -159,10 +190,19 @@ impl List {
 
 impl Issue {
     fn lines(&self, now: Timestamp) -> Vec<String> {
-        let since = self
+        let standing = (!self.conditions.is_empty()).then(|| {
+            let conditions = self.conditions.iter().map(|reported| Standing {
+                kind: &reported.kind,
+                status: &reported.status,
+                since: reported.since,
+            });
+            standing(conditions, now)
+        });
+        let seen = self
             .since
-            .map(|since| format!(" since {}", age(since, now)));
-        let mut lines = vec![format!("  {}{}", self.reason, since.unwrap_or_default())];
+            .map(|since| format!("first seen {} ago", age(since, now)));
+        let known = standing.or(seen).map(|known| format!(" ({known})"));
+        let mut lines = vec![format!("  {}{}", self.reason, known.unwrap_or_default())];
         if let Some(event) = &self.event {
             lines.extend(wrapped(event, "    ", WIDTH));
             return lines;
@@ -175,23 +215,34 @@ impl Issue {
     }
 }
 
-/// Whether a condition reports an issue. A limit that binds and a rollout under way do not count.
-fn is_wrong(condition: &Condition) -> bool {
+/// Whether a condition reports an issue, or what somebody has set. A limit that binds and a rollout
+/// under way do not count.
+fn is_told(condition: &Condition) -> bool {
     holds_back(condition)
         && condition.type_ != ConditionType::ScalingLimited.as_str()
         && condition.reason != Reason::RollingOut.as_str()
 }
 
-fn of_condition(condition: &Condition) -> Issue {
+/// Whether a condition reports a mode that somebody has set, which does what they want.
+fn is_set(condition: &Condition) -> bool {
+    [Reason::DryRun, Reason::Paused]
+        .iter()
+        .any(|mode| mode.as_str() == condition.reason)
+}
+
+fn of_fact(held: &Held<'_>) -> Issue {
+    let reported = held.conditions.iter().map(|condition| Reported {
+        kind: condition.type_.clone(),
+        status: condition.status.clone(),
+        since: condition.last_transition_time.0,
+    });
     Issue {
         queue: None,
-        reason: condition.reason.clone(),
-        since: Some(condition.last_transition_time.0),
+        reason: held.reason.to_owned(),
+        since: None,
+        conditions: reported.collect(),
         pod: None,
-        message: format!(
-            "{} is {}: {}",
-            condition.type_, condition.status, condition.message
-        ),
+        message: held.message.to_owned(),
         event: None,
         remedy: None,
     }
@@ -213,6 +264,7 @@ fn of_finding(queue: &str, finding: &str) -> Issue {
         queue: Some(queue.to_owned()),
         reason: reason_of(finding).to_owned(),
         since: None,
+        conditions: Vec::new(),
         pod: None,
         message: known.map_or(UNKNOWN, Stuck::describe).to_owned(),
         event: None,
@@ -234,6 +286,7 @@ fn of_fault(known: &Explanation, fault: &str, seen: &SeenFault) -> Issue {
         queue: Some(queue.clone()),
         reason: fault.to_owned(),
         since: seen.since,
+        conditions: Vec::new(),
         pod: Some(seen.pod.clone()),
         message: format!("pod {}: {meaning}", seen.pod),
         event: event.map(|event| event.note.clone()),

@@ -65,6 +65,7 @@ fn a_fault_is_listed_with_its_event_while_the_cluster_keeps_that() {
         queue: Some("payments".to_owned()),
         reason: "HeartbeatsTooRare".to_owned(),
         since: Some("2026-01-02T11:58:00Z".parse().unwrap()),
+        conditions: Vec::new(),
         pod: Some("orders-payments-1a2b3c4d-x7k2p".to_owned()),
         message: "pod orders-payments-1a2b3c4d-x7k2p: the workers of this queue send heartbeats \
                   so rarely that the operator learns late which of their slots are free"
@@ -99,16 +100,15 @@ fn a_finding_is_listed_for_each_queue_that_has_it() {
     let findings = ["orders", "orders-eu"].map(finding).concat();
     let scrape = parse(&format!("taskqueue_operator_leader 1\n{findings}")).unwrap();
     let list = List::of(&fleet, &[], Some(&scrape), Vec::new()).unwrap();
-    let found: Vec<(Option<&str>, &str, &str, bool)> = list
+    let found: Vec<(Option<&str>, &str, &str, usize)> = list
         .issues
         .iter()
         .map(|issue| {
-            let since = issue.since.is_some();
             (
                 issue.queue.as_deref(),
                 &*issue.reason,
                 &*issue.message,
-                since,
+                issue.conditions.len(),
             )
         })
         .collect();
@@ -116,8 +116,8 @@ fn a_finding_is_listed_for_each_queue_that_has_it() {
     assert_eq!(
         found,
         [
-            (Some("orders"), "NotPolling", not_polling, true),
-            (Some("orders-eu"), "NotPolling", not_polling, true),
+            (Some("orders"), "NotPolling", not_polling, 1),
+            (Some("orders-eu"), "NotPolling", not_polling, 1),
         ],
         "the condition about them is no third issue"
     );
@@ -131,10 +131,9 @@ fn a_finding_is_listed_for_each_queue_that_has_it() {
         (issue.queue.as_deref(), issue.reason.as_str()),
         (Some("orders-eu"), "NotPolling")
     );
-    assert!(
-        issue.message.starts_with("ScalingActive is False"),
-        "the condition is about this queue alone: {}",
-        issue.message
+    assert_eq!(
+        issue.message, "queue orders-eu: pods are Ready, but nobody polls",
+        "the condition is about this queue alone"
     );
 }
 
@@ -150,6 +149,82 @@ fn an_event_about_another_queue_or_none_is_no_evidence_about_this_one() {
     ] {
         others["related"] = related;
         assert_eq!(fault(&[event(), others.clone()]), own);
+    }
+}
+
+/// The busy fleet with these conditions instead, each by type, status, reason, message and age.
+fn with_conditions(conditions: &[[&str; 5]]) -> TaskQueueWorker {
+    let mut fleet = serde_json::to_value(busy()).unwrap();
+    let condition = |[kind, status, reason, message, time]: &[&str; 5]| {
+        json!({
+            "type": kind, "status": status, "reason": reason, "message": message,
+            "lastTransitionTime": format!("2026-01-02T{time}Z"),
+        })
+    };
+    fleet["status"]["conditions"] = conditions.iter().map(condition).collect();
+    serde_json::from_value(fleet).unwrap()
+}
+
+#[test]
+fn each_fact_is_listed_once_and_the_cause_first() {
+    let pull = "queue payments: the image worker:2 cannot be pulled";
+    let fleet = with_conditions(&[
+        ["Ready", "False", "ImagePullFailed", pull, "11:59:43"],
+        ["Progressing", "False", "ImagePullFailed", pull, "11:58:51"],
+        [
+            "ScalingActive",
+            "Unknown",
+            "TemporalUnavailable",
+            "queue payments: Temporal does not answer",
+            "11:57:00",
+        ],
+        ["Stalled", "True", "ImagePullFailed", pull, "11:59:43"],
+    ]);
+    let list = List::of(&fleet, &[], None, Vec::new()).unwrap();
+    assert_eq!(
+        list.render(now()),
+        "shop/orders: 2 issues\n\nthe fleet\n\
+         \x20 TemporalUnavailable (ScalingActive has been Unknown for 3m)\n\
+         \x20   queue payments: Temporal does not answer\n\
+         \x20 ImagePullFailed (Ready has been False for 17s, Progressing False for 69s)\n\
+         \x20   queue payments: the image worker:2 cannot be pulled\n"
+    );
+    let issues = serde_json::to_value(&list.issues).unwrap();
+    assert_eq!(
+        issues[1],
+        json!({
+            "reason": "ImagePullFailed", "message": pull,
+            "conditions": [
+                {"type": "Ready", "status": "False", "since": "2026-01-02T11:59:43Z"},
+                {"type": "Progressing", "status": "False", "since": "2026-01-02T11:58:51Z"},
+            ],
+        })
+    );
+}
+
+#[test]
+fn a_mode_that_somebody_has_set_is_no_issue() {
+    for (reason, message) in [
+        (
+            "DryRun",
+            "queue payments: mode is DryRun: decisions are reported but not carried out",
+        ),
+        (
+            "Paused",
+            "mode is Paused: the operator decides nothing, and you set the replicas",
+        ),
+    ] {
+        let fleet = with_conditions(&[["ScalingActive", "False", reason, message, "11:57:00"]]);
+        let list = List::of(&fleet, &[], None, Vec::new()).unwrap();
+        assert_eq!(
+            list.render(now()),
+            format!("shop/orders: nothing is seen to be wrong\n\nAs set: {message}\n")
+        );
+        assert_eq!(Outcome::of(&list), Outcome::Fine);
+        assert_eq!(
+            serde_json::to_value(&list).unwrap()["asSet"],
+            json!([message])
+        );
     }
 }
 

@@ -1,5 +1,7 @@
 //! The explanation from plain data, and a whole one against a scripted API server.
 
+mod state;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -169,75 +171,6 @@ fn an_unknown_queue_is_refused_with_the_known_ones() {
 }
 
 #[test]
-fn a_few_of_many_pods_that_hold_a_fleet_are_named() {
-    let held = |pods: usize| {
-        let mut explanation = full("payments");
-        let figures = explanation.queue.figures.as_mut().unwrap();
-        figures.held_pods = (0..pods)
-            .map(|pod| (format!("p{pod:02}"), "Outlasts".to_owned()))
-            .collect();
-        let text = explanation.render(now(), Ink::PLAIN);
-        let held = text.lines().filter_map(|line| line.strip_prefix("  held"));
-        held.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
-    };
-    let named = |pod: usize| {
-        format!("pod p{pod:02} runs tasks that can take longer than the drain grace period")
-    };
-    assert_eq!(held(0), Vec::<String>::new());
-    assert_eq!(held(2), [named(0), named(1)]);
-    assert_eq!(
-        (held(11).len(), held(11).last().cloned()),
-        (11, Some("1 more pod must stay".to_owned()))
-    );
-    assert_eq!(
-        held(40).last().cloned(),
-        Some("30 more pods must stay".to_owned())
-    );
-}
-
-#[test]
-fn the_waiting_tasks_are_counted_in_the_singular_and_the_plural() {
-    for (tasks, expected) in [
-        (0.0, "0 tasks wait (target 10s)"),
-        (1.0, "1 task waits, the oldest for 6.1s (target 10s)"),
-        (2.0, "2 tasks wait, the oldest for 6.1s (target 10s)"),
-    ] {
-        let mut explanation = full("payments");
-        let figures = explanation.queue.figures.as_mut().unwrap();
-        figures.backlog_tasks = Some(tasks);
-        let text = explanation.render(now(), Ink::PLAIN);
-        assert!(
-            text.contains(&format!("\n  backlog       {expected}\n")),
-            "{text}"
-        );
-    }
-}
-
-#[test]
-fn the_waiting_tasks_are_told_by_priority_if_not_all_have_the_default_one() {
-    let text = |by_priority: &[(&str, f64)]| {
-        let mut explanation = full("payments");
-        let figures = explanation.queue.figures.as_mut().unwrap();
-        let by_priority = by_priority.iter().copied();
-        figures.backlog_tasks_by_priority = by_priority
-            .map(|(key, tasks)| (key.to_owned(), tasks))
-            .collect();
-        let text = explanation.render(now(), Ink::PLAIN);
-        let mut lines = text.lines().map(str::trim);
-        lines
-            .find(|line| line.starts_with("of these"))
-            .map(str::to_owned)
-    };
-    assert_eq!(text(&[]), None);
-    assert_eq!(
-        text(&[("1", 20.0), ("2", 0.0), ("5", 4_900.0)]).as_deref(),
-        Some(
-            "of these      20 of priority 1, 4900 of priority 5 (1 is the highest); all count alike"
-        )
-    );
-}
-
-#[test]
 fn lines_are_wrapped_at_the_width_of_a_terminal() {
     let wide: Vec<String> = full("payments")
         .render(now(), Ink::PLAIN)
@@ -297,7 +230,7 @@ fn another_decision_or_another_problem_is_news_and_numbers_are_not() {
     }
     assert!(
         held.render(now(), Ink::PLAIN)
-            .contains("\n  deciding      hold: CoolingDown\n")
+            .contains("\n  deciding      hold: CoolingDown (not yet proven idle for")
     );
 }
 

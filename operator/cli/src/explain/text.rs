@@ -3,16 +3,14 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use taskqueue_api::Reason;
 use taskqueue_api::status::{DecisionInputs, DecisionStatus};
-use taskqueue_scaling as scaling;
 
 use super::explanation::{EventLine, Explanation};
+use super::now::now_lines;
+use super::words::{broken, fact, moment, with_meaning};
 use crate::color::{Ink, Tone};
-use crate::figures::Figures;
-use crate::output::{WIDTH, wrapped};
-use crate::view::{QueueView, age, seconds};
+use crate::view::held::{Held, facts};
+use crate::view::{age, only_reported, seconds};
 
 impl Explanation {
     /// The explanation as text for people.
@@ -37,8 +35,7 @@ impl Explanation {
             |last| change_lines(last, now),
         );
         section(&mut text, &title("LAST CHANGE"), &change);
-        let held: Vec<String> = self
-            .conditions
+        let held: Vec<String> = facts(&self.conditions)
             .iter()
             .flat_map(|held| held_lines(held, now))
             .collect();
@@ -95,179 +92,15 @@ fn section(text: &mut String, title: &str, lines: &[String]) {
     }
 }
 
-/// The current state: replicas from the spec and the status, the rest from the metrics.
-fn now_lines(queue: &QueueView) -> Vec<String> {
-    let known = queue.ready.zip(queue.desired).map_or_else(
-        || "unknown".to_owned(),
-        |(ready, desired)| format!("{ready} ready, {desired} desired"),
-    );
-    let mut lines = vec![fact(
-        "replicas",
-        &format!("{known}, from {} to {} allowed", queue.min, queue.max),
-    )];
-    if let Some(deciding) = &queue.deciding {
-        lines.push(fact("deciding", deciding));
-    }
-    if let Some(figures) = &queue.figures {
-        lines.extend(figure_lines(queue, figures));
-    }
-    lines
-}
-
-fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut add = |label: &str, value: Option<String>| {
-        lines.push(fact(label, &value.unwrap_or_else(|| "unknown".to_owned())));
-    };
-    let target = queue
-        .wait_target_seconds
-        .map_or_else(String::new, |target| {
-            format!(" (target {})", seconds(target))
-        });
-    add(
-        "backlog",
-        figures
-            .backlog_tasks
-            .map(|tasks| backlog(tasks, figures.oldest_wait_seconds, &target)),
-    );
-    if let Some(waiting) = waiting_by_priority(figures) {
-        add("of these", Some(waiting));
-    }
-    let rates = figures
-        .arrivals_per_second
-        .zip(figures.dispatches_per_second);
-    add(
-        "rates",
-        rates.map(|(arrive, leave)| {
-            format!("{arrive:.2} tasks per second arrive, {leave:.2} are dispatched")
-        }),
-    );
-    add(
-        "slots",
-        figures.slots_used.map(|used| match figures.slots_free {
-            Some(free) => format!("{used} of {} in use", used + free),
-            None => format!("{used} in use"),
-        }),
-    );
-    let takes = list(&figures.service_time_seconds, |kind, time| {
-        format!("{kind} {}", seconds(*time))
-    });
-    add("a task takes", (!takes.is_empty()).then_some(takes));
-    let demand = list(&figures.demand_replicas, |term, replicas| {
-        format!("{} {replicas}", term.replace('_', " "))
-    });
-    add(
-        "demand",
-        (!demand.is_empty()).then(|| format!("{demand} (replicas; the largest counts)")),
-    );
-    let read = list(&figures.reading_age_seconds, |source, age| {
-        format!("{source} {} ago", seconds(*age))
-    });
-    add("read", (!read.is_empty()).then_some(read));
-    for (source, reason) in &figures.unknown {
-        add("unknown", Some(format!("{source}: {reason}")));
-    }
-    for kind in &figures.rate_limited {
-        add(
-            "rate limited",
-            Some(format!(
-                "Temporal limits {kind} tasks: more workers would not help"
-            )),
-        );
-    }
-    for finding in &figures.findings {
-        add("finding", Some(finding.clone()));
-    }
-    for (fault, seen) in &figures.worker_faults {
-        add(
-            "worker fault",
-            Some(format!(
-                "{fault}, on pod {}: see the command check",
-                seen.pod
-            )),
-        );
-    }
-    for held in held_pods(figures) {
-        add("held", Some(held));
-    }
-    let mut decisions: Vec<(&String, &f64)> = figures.decisions.iter().collect();
-    decisions.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-    let decisions: Vec<String> = decisions
-        .into_iter()
-        .take(5)
-        .map(|(decision, count)| format!("{count} x {decision}"))
-        .collect();
-    if !decisions.is_empty() {
-        add(
-            "decided",
-            Some(format!(
-                "{} (since the operator started)",
-                decisions.join(", ")
-            )),
-        );
-    }
-    lines
-}
-
-/// How many tasks of each priority wait; `None` if the server tells no priority.
-fn waiting_by_priority(figures: &Figures) -> Option<String> {
-    let waiting = figures.backlog_tasks_by_priority.iter();
-    let waiting: Vec<String> = waiting
-        .filter(|(_, tasks)| **tasks > 0.0)
-        .map(|(key, tasks)| format!("{tasks} of priority {key}"))
-        .collect();
-    let waiting = (!waiting.is_empty()).then(|| waiting.join(", "))?;
-    Some(format!("{waiting} (1 is the highest); all count alike"))
-}
-
-/// How many tasks wait, and since when the oldest has.
-fn backlog(tasks: f64, oldest_seconds: Option<f64>, target: &str) -> String {
-    // A number of tasks is whole.
-    let wait = if (tasks - 1.0).abs() < 0.5 {
-        "task waits"
-    } else {
-        "tasks wait"
-    };
-    match oldest_seconds {
-        Some(age) if tasks > 0.0 => {
-            format!("{tasks} {wait}, the oldest for {}{target}", seconds(age))
-        }
-        _ => format!("{tasks} {wait}{target}"),
-    }
-}
-
-/// One line per pod that keeps the queue from shrinking; beyond ten the pods are only counted.
-fn held_pods(figures: &Figures) -> Vec<String> {
-    const NAMED: usize = 10;
-    let describe = |(pod, why): (&String, &String)| {
-        let hold = scaling::Hold::ALL.iter().find(|hold| hold.as_str() == why);
-        match hold {
-            Some(hold) => format!("pod {pod} {}", hold.describe()),
-            None => format!("pod {pod} must stay ({why})"),
-        }
-    };
-    let pods = figures.held_pods.iter();
-    let mut lines: Vec<String> = pods.take(NAMED).map(describe).collect();
-    match figures.held_pods.len().saturating_sub(NAMED) {
-        0 => {}
-        1 => lines.push("1 more pod must stay".to_owned()),
-        more => lines.push(format!("{more} more pods must stay")),
-    }
-    lines
-}
-
-fn list<V>(
-    values: &std::collections::BTreeMap<String, V>,
-    one: impl Fn(&str, &V) -> String,
-) -> String {
-    let all: Vec<String> = values.iter().map(|(key, value)| one(key, value)).collect();
-    all.join(", ")
-}
-
 /// The last decision, as the status holds it.
 fn change_lines(last: &DecisionStatus, now: Timestamp) -> Vec<String> {
+    let done = if only_reported(last) {
+        ", not carried out (mode DryRun)"
+    } else {
+        ""
+    };
     let mut lines = vec![format!(
-        "{} ({} ago) from {} to {}: {}",
+        "{} ({} ago) from {} to {}{done}: {}",
         moment(last.time.0),
         age(last.time.0, now),
         last.from,
@@ -325,15 +158,24 @@ fn inputs(inputs: &DecisionInputs) -> String {
     parts.push(inputs.slots_used.map_or_else(
         || "the slots in use were unknown".to_owned(),
         |used| match used {
+            0 => "no slot was in use".to_owned(),
             1 => "1 slot was in use".to_owned(),
-            _ => format!("{used} slots were in use"),
+            _ => format!("{used} slots of all task types were in use"),
         },
     ));
-    if let Some(slots) = inputs.slots_per_replica {
-        parts.push(format!("a replica had {slots}"));
-    }
-    if let Some(time) = inputs.service_time_milliseconds {
-        parts.push(format!("a task took {}", milliseconds(time)));
+    // These two are of the task type that asked for the most replicas.
+    let of_type = [
+        inputs
+            .slots_per_replica
+            .map(|slots| format!("a replica had {slots} slots")),
+        inputs
+            .service_time_milliseconds
+            .map(|time| format!("a task took {}", milliseconds(time))),
+    ];
+    let of_type: Vec<String> = of_type.into_iter().flatten().collect();
+    if !of_type.is_empty() {
+        let of_type = of_type.join(" and ");
+        parts.push(format!("of the type with the largest demand, {of_type}"));
     }
     parts.push(format!(
         "replicas: {} ready, {} starting, {} stopping",
@@ -351,50 +193,8 @@ fn per_second(milli: u64) -> String {
     format!("{}.{:02}", milli / 1000, milli % 1000 / 10)
 }
 
-fn held_lines(condition: &Condition, now: Timestamp) -> Vec<String> {
-    let mut lines = vec![format!(
-        "{} is {} ({}) since {}",
-        condition.type_,
-        condition.status,
-        condition.reason,
-        age(condition.last_transition_time.0, now)
-    )];
-    lines.extend(broken(&condition.message, "  "));
+fn held_lines(held: &Held<'_>, now: Timestamp) -> Vec<String> {
+    let mut lines = vec![format!("{} ({})", held.reason, held.standing(now))];
+    lines.extend(broken(held.message, "  "));
     lines
-}
-
-fn fact(label: &str, value: &str) -> String {
-    let mut lines = wrapped(value, "", WIDTH - 16).into_iter();
-    let mut text = format!("{label:<14}{}", lines.next().unwrap_or_default());
-    for line in lines {
-        // Writing to a String does not fail.
-        _ = write!(text, "\n  {:<14}{line}", "");
-    }
-    text
-}
-
-/// A reason, with its meaning if it is known.
-fn with_meaning(word: &str) -> String {
-    let limits = scaling::Reason::ALL.into_iter();
-    let meaning = limits
-        .map(|reason| (reason.as_str(), reason.describe()))
-        .chain(
-            Reason::OWN
-                .iter()
-                .map(|reason| (reason.as_str(), reason.describe())),
-        )
-        .find(|(name, _)| *name == word);
-    match meaning {
-        Some((_, meaning)) => format!("{word} ({meaning})"),
-        None => word.to_owned(),
-    }
-}
-
-fn moment(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
-}
-
-/// Breaks a text into lines of at most [`WIDTH`] characters.
-fn broken(text: &str, indent: &str) -> Vec<String> {
-    wrapped(text, indent, WIDTH)
 }

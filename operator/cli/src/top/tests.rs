@@ -9,7 +9,7 @@ use taskqueue_testkit::api_server::{ApiRequest, api, failure};
 use taskqueue_testkit::resource::{guarded, resource};
 
 use super::*;
-use crate::figures::{Figures, QueueName, Scrape, Unreadable, parse};
+use crate::figures::{Figures, QueueName, Scrape, TypeFigures, Unreadable, parse};
 use crate::view::{age, compare, seconds, snapshot};
 
 /// What an operator serves about the fleet below. Shared with the tests of `explain`.
@@ -25,8 +25,15 @@ taskqueue_operator_tasks_add_rate{namespace="shop",name="orders",queue="payments
 taskqueue_operator_tasks_dispatch_rate{namespace="shop",name="orders",queue="payments",task_queue="payments",task_type="activity"} 3.85
 taskqueue_operator_slots_used{namespace="shop",name="orders",queue="payments",task_queue="payments",task_type="activity"} 30
 taskqueue_operator_slots_available{namespace="shop",name="orders",queue="payments",task_queue="payments",task_type="activity"} 20
+taskqueue_operator_slots_used{namespace="shop",name="orders",queue="payments",task_queue="payments",task_type="workflow"} 0
+taskqueue_operator_slots_available{namespace="shop",name="orders",queue="payments",task_queue="payments",task_type="workflow"} 5000
 taskqueue_operator_terminating_replicas{namespace="shop",name="orders",queue="payments",task_queue="payments"} 1
 taskqueue_operator_service_time_seconds{namespace="shop",name="orders",queue="payments",task_queue="payments",task_type="activity"} 1.25
+taskqueue_operator_service_time_seconds{namespace="shop",name="orders",queue="payments",task_queue="payments",task_type="workflow"} 0.5
+taskqueue_operator_service_time_seconds{namespace="shop",name="orders",queue="payments",task_queue="payments",task_type="nexus"} 5
+taskqueue_operator_service_time_learned{namespace="shop",name="orders",queue="payments",task_queue="payments",task_type="activity"} 1
+taskqueue_operator_service_time_learned{namespace="shop",name="orders",queue="payments",task_queue="payments",task_type="workflow"} 0
+taskqueue_operator_service_time_learned{namespace="shop",name="orders",queue="payments",task_queue="payments",task_type="nexus"} 0
 taskqueue_operator_rate_limited{namespace="shop",name="orders",queue="payments",task_queue="payments",task_type="activity"} 1
 taskqueue_operator_rate_limited{namespace="shop",name="orders",queue="payments",task_queue="payments",task_type="workflow"} 0
 taskqueue_operator_demand_replicas{namespace="shop",name="orders",queue="payments",task_queue="payments",term="drain"} 6
@@ -128,7 +135,7 @@ fn cluster(client: kube::Client, line: &[&str]) -> Cluster {
 }
 
 #[test]
-fn the_metrics_are_parsed_and_summed_over_the_task_types() {
+fn the_metrics_of_each_queue_are_parsed() {
     let scrape = parse(METRICS).unwrap();
     assert!(scrape.leads);
     let queues: Vec<String> = scrape
@@ -154,6 +161,13 @@ fn the_metrics_are_parsed_and_summed_over_the_task_types() {
         Figures {
             backlog_tasks: Some(0.0),
             oldest_wait_seconds: Some(0.0),
+            task_types: BTreeMap::from([(
+                "activity".to_owned(),
+                TypeFigures {
+                    backlog_tasks: Some(0.0),
+                    ..TypeFigures::default()
+                },
+            )]),
             unknown: BTreeMap::from([("slots".to_owned(), "NoHeartbeats".to_owned())]),
             findings: ["ReadyButNotPolling".to_owned()].into(),
             ..Figures::default()
@@ -238,6 +252,25 @@ fn the_table_shows_the_backlog_the_replicas_and_the_reasons() {
         .map(|(what, text)| format!("--- {what}\n{text}\n"))
         .collect();
     insta::assert_snapshot!(shown.concat());
+}
+
+#[test]
+fn a_decision_that_was_only_reported_is_no_change_of_the_replicas() {
+    let mut fleet = busy();
+    let queues = &mut fleet.status.as_mut().unwrap().queues;
+    let last = queues[0].last_decision.as_mut().unwrap();
+    last.message = last.message.replace("scaled 1 to 5", "would scale 1 to 5");
+    let snapshot = snapshot(&[guarded(&fleet)], None, Vec::new());
+    let style = Style {
+        namespaces: false,
+        sort: Sort::Name,
+        ink: Ink::PLAIN,
+    };
+    let text = table(&snapshot, style, now()).text();
+    assert!(
+        text.contains("  12s ago 1 to 5 (dry run): MaxReplicas\n"),
+        "{text}"
+    );
 }
 
 #[test]

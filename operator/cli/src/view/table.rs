@@ -4,7 +4,8 @@ use clap::ValueEnum;
 use comfy_table::{Attribute, CellAlignment, Color};
 use jiff::Timestamp;
 
-use super::{FleetView, QueueView, Snapshot, age, holds_back, seconds};
+use super::held::facts;
+use super::{FleetView, QueueView, Snapshot, age, holds_back, only_reported, seconds};
 use crate::color::{Ink, Tone};
 use crate::figures::Figures;
 
@@ -98,9 +99,9 @@ pub fn table(snapshot: &Snapshot, style: Style, now: Timestamp) -> Table {
     let titles = lines.remove(0);
     let held = snapshot.fleets.iter().flat_map(|fleet| {
         let held = fleet.conditions.iter().filter(|held| holds_back(held));
-        held.map(move |held| (fleet, held))
+        facts(held).into_iter().map(move |held| (fleet, held))
     });
-    for (index, (fleet, condition)) in held.enumerate() {
+    for (index, (fleet, held)) in held.enumerate() {
         if index == 0 {
             lines.push(String::new());
         }
@@ -109,13 +110,12 @@ pub fn table(snapshot: &Snapshot, style: Style, now: Timestamp) -> Table {
         } else {
             fleet.name.clone()
         };
-        let what = format!("{place}: {} is {}", condition.type_, condition.status);
+        let what = format!("{place}: {}", held.reason);
         lines.push(format!(
-            "{} ({}) since {}: {}",
+            "{} ({}): {}",
             ink.mark(Tone::Held, &what),
-            condition.reason,
-            age(condition.last_transition_time.0, now),
-            condition.message
+            held.standing(now),
+            held.message
         ));
     }
     for (index, note) in snapshot.notes.iter().enumerate() {
@@ -185,12 +185,10 @@ fn row(fleet: &FleetView, queue: &QueueView, now: Timestamp) -> Vec<Cell> {
             .oldest_wait_seconds
             .filter(|_| figures.backlog_tasks != Some(0.0))
     });
+    // Each task type has slots of its own, so a sum could hide that those of one are full.
     let slots = figures.and_then(|figures| {
-        let used = figures.slots_used?;
-        Some(match figures.slots_free {
-            Some(free) => format!("{used}/{}", used + free),
-            None => format!("{used}"),
-        })
+        let (used, all) = figures.fullest()?.slots()?;
+        Some(all.map_or_else(|| format!("{used}"), |all| format!("{used}/{all}")))
     });
     let replicas = queue.ready.zip(queue.desired);
     let replicas = replicas.map(|(ready, desired)| format!("{ready}/{desired}"));
@@ -225,7 +223,13 @@ fn last(queue: &QueueView, now: Timestamp) -> String {
         || "none".to_owned(),
         |last| {
             let when = age(last.time.0, now);
-            format!("{when} ago {} to {}: {}", last.from, last.to, last.reason)
+            let (from, to, reason) = (last.from, last.to, &last.reason);
+            let dry = if only_reported(last) {
+                " (dry run)"
+            } else {
+                ""
+            };
+            format!("{when} ago {from} to {to}{dry}: {reason}")
         },
     );
     match &queue.deciding {

@@ -38,6 +38,10 @@ pub(crate) const CLEAR_TIME: Duration = Duration::from_mins(1);
 /// More replicas must raise the throughput by at least this part of what they would add if each
 /// had the same capacity.
 const LEAST_GAIN_PERCENT: u32 = 25;
+/// New replicas fill their slots at once, and the server's rates count that as dispatched. While
+/// nobody knows the slots, the rates must have been of the same replicas for this much longer than
+/// their window.
+const FILLED: Duration = Duration::from_secs(10);
 /// How long a throughput can be compared with that of a larger fleet, and after how long replicas
 /// that did not raise it may try again.
 const JUDGED_FOR: Duration = Duration::from_mins(10);
@@ -83,13 +87,16 @@ impl Capacities {
                     head,
                     too_long: backlog.age > conditions.wait_target,
                     ready,
-                    free: has_free_slots(observation, facts, task_type, head),
+                    free: free_slots(observation, facts, task_type, head),
                     in_use: facts.signal == Signal::None || *facts.used.get(task_type) > 0,
                     processed: *conditions.processed.get(task_type),
                     dispatched: conditions.rates_trusted.then_some(rate),
                 }
             });
             let capacity = self.types.get_mut(task_type);
+            if capacity.ready_since.is_none_or(|(same, _)| same != ready) {
+                capacity.ready_since = Some((ready, at));
+            }
             capacity.observe(wait.as_ref());
             capacity.see_ready(ready, at);
         }
@@ -104,25 +111,43 @@ impl Capacities {
         }
     }
 
+    /// Whether the throughput of the ready replicas can be judged although nobody knows the slots:
+    /// they have been as many for long enough.
+    pub(crate) fn can_be_judged(&self, task_type: TaskType, now: Time) -> bool {
+        let since = self.types.get(task_type).ready_since;
+        since.is_some_and(|(_, since)| now.since(since) >= RATE_WINDOW.saturating_add(FILLED))
+    }
+
     /// What is known about the capacity of a replica.
     pub(crate) fn per_replica(&self, task_type: TaskType, now: Time) -> Option<PerReplica> {
         self.types.get(task_type).per_replica(now)
     }
 }
 
+/// Whether slots are free although a task waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SlotState {
+    /// Hardly one is.
+    Taken,
+    /// Some are.
+    Free,
+    /// Nobody knows, or they have no limit: they count as free.
+    Unknown,
+}
+
 /// Whether the workers have free slots although a task has waited since `head`; `None` if no worker
-/// has reported since then. Slots that nobody knows, or that have no limit, count as free.
-fn has_free_slots(
+/// has reported since then.
+fn free_slots(
     observation: &Observation,
     facts: &SlotFacts,
     task_type: TaskType,
     head: Time,
-) -> Option<bool> {
+) -> Option<SlotState> {
     match facts.signal {
-        Signal::None => return Some(true),
+        Signal::None => return Some(SlotState::Unknown),
         // For a moment nobody knows, or a new pod fills up.
-        Signal::Missing(_) => return Some(false),
-        Signal::Known if facts.new > 0 => return Some(false),
+        Signal::Missing(_) => return Some(SlotState::Taken),
+        Signal::Known if facts.new > 0 => return Some(SlotState::Taken),
         Signal::Known => {}
     }
     let recent = observation.slots.known()?.pods.iter().filter(|pod| {
@@ -139,7 +164,11 @@ fn has_free_slots(
         ))
     };
     let (used, free) = slots.fold(None, sum)?;
-    Some(free.is_none_or(|free| !are_taken(used, free)))
+    Some(match free {
+        None => SlotState::Unknown,
+        Some(free) if are_taken(used, free) => SlotState::Taken,
+        Some(_) => SlotState::Free,
+    })
 }
 
 /// A reading in which tasks wait.
@@ -149,8 +178,8 @@ struct Wait {
     head: Time,
     too_long: bool,
     ready: u32,
-    /// See [`has_free_slots`].
-    free: Option<bool>,
+    /// See [`free_slots`].
+    free: Option<SlotState>,
     /// Whether a slot is in use, or nobody knows.
     in_use: bool,
     processed: u64,
@@ -161,6 +190,8 @@ struct Wait {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Capacity {
     stretch: Option<Stretch>,
+    /// The ready replicas, and since when they have been so many.
+    ready_since: Option<(u32, Time)>,
     /// Whether the last reading proves that the ready replicas are too few.
     proven: bool,
     latest: Option<Measured>,
@@ -219,7 +250,7 @@ impl Stretch {
         last.is_some_and(|(at, _)| wait.head <= *at)
     }
 
-    fn observe(&mut self, wait: &Wait) {
+    fn observe(&mut self, wait: &Wait, ready_for: Duration) {
         self.ready.push_back((wait.at, wait.ready));
         let oldest = wait.at.minus(RATE_WINDOW);
         while self.ready.get(1).is_some_and(|(at, _)| *at <= oldest) {
@@ -231,7 +262,12 @@ impl Stretch {
             self.steady = false;
             return;
         };
-        let steady = self.ready.iter().all(|(_, ready)| *ready == wait.ready);
+        let fill = if wait.free == Some(SlotState::Unknown) {
+            FILLED
+        } else {
+            Duration::ZERO
+        };
+        let steady = ready_for >= RATE_WINDOW.saturating_add(fill);
         if steady && !self.steady {
             // What follows is the work of these replicas alone.
             (self.tasks, self.replica_seconds) = (Milli::ZERO, Milli::ZERO);
@@ -289,11 +325,15 @@ impl Capacity {
             return;
         };
         let earlier = earlier.filter(|stretch| stretch.continues(wait));
-        if !wait.free.unwrap_or(earlier.is_some()) {
+        if wait
+            .free
+            .map_or(earlier.is_none(), |free| free == SlotState::Taken)
+        {
             return;
         }
         let mut stretch = earlier.unwrap_or_else(|| Stretch::new(wait));
-        stretch.observe(wait);
+        let ready_for = self.ready_since.map(|(_, since)| wait.at.since(since));
+        stretch.observe(wait, ready_for.unwrap_or_default());
         if let Some(rate) = stretch.rate(wait) {
             let measured = Measured {
                 at: wait.at,

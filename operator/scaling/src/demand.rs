@@ -140,6 +140,9 @@ pub(crate) struct TypeFacts {
     pub(crate) rise: Milli,
     /// What is known about the capacity of a replica.
     pub(crate) capacity: Option<PerReplica>,
+    /// Whether slots that nobody knows may count as taken: workers have reported them before, or
+    /// the throughput of the ready replicas can be judged instead.
+    pub(crate) judged: bool,
     /// See [`TypeDemand::untaken`].
     pub(crate) untaken: bool,
 }
@@ -263,7 +266,7 @@ impl Formula {
             used: Milli::whole(used),
             mean_used,
             in_work: Milli::whole(in_work),
-            taken: *slots.taken.get(task_type),
+            taken: *slots.taken.get(task_type) && (slots.signal == Signal::Known || learned.judged),
             free: Milli::whole(*slots.free.get(task_type))
                 + slots_per_replica * Milli::whole(slots.new),
             slots: slots_per_replica,
@@ -299,7 +302,7 @@ impl Formula {
             age_milli: if self.rate_limited {
                 0
             } else {
-                age.thousandths()
+                self.useful(age).thousandths()
             },
             capacity_milli: self.useful(capacity).thousandths(),
             backlog_per_replica_milli: self.fed(self.useful(plain)).thousandths(),
@@ -317,7 +320,7 @@ impl Formula {
             binding,
             rate_limited: without_limit > Milli::from_thousandths(milli),
             untaken: self.untaken,
-            in_vain: [drain, plain, capacity]
+            in_vain: [drain, age, plain, capacity]
                 .into_iter()
                 .any(|replicas| replicas > self.useful(replicas)),
         }

@@ -168,7 +168,7 @@ impl History {
                 if !repeated {
                     self.new_sample(policy, value, *taken_at, observation.replicas, &facts);
                     self.measure_capacity(policy, observation, &facts);
-                    self.bound_service_times(value, &observation.slots, *taken_at);
+                    self.bound_service_times(policy, value, observation, &facts, *taken_at);
                 }
                 self.used.observe(observation, &facts, self.latest);
                 if !repeated && facts.signal == Signal::Known {
@@ -372,7 +372,9 @@ impl History {
                 self.learner.slots_per_replica(task_type)
             }),
             service_time: PerType::from_fn(|task_type| {
-                let time = self.learner.service_time(task_type, Duration::MAX);
+                let time = self
+                    .learner
+                    .service_time(task_type, Duration::MAX, self.latest);
                 time.is_learned().then(|| time.mean())
             }),
             start_up: self.seen_start_up(),
@@ -390,7 +392,7 @@ impl History {
         let most = policy
             .queue_wait_target
             .min(elsewhere.unwrap_or(Duration::MAX));
-        self.learner.service_time(task_type, most)
+        self.learner.service_time(task_type, most, self.latest)
     }
 
     /// The longest time that a task of this type has certainly run.
@@ -468,6 +470,8 @@ impl History {
                 mean_used: Milli::from_thousandths(self.used_milli(task_type)),
                 rise: Milli::from_thousandths(self.rises.most(task_type)),
                 capacity: self.capacities.per_replica(task_type, self.latest),
+                judged: self.learner.heard() && !self.mute()
+                    || self.capacities.can_be_judged(task_type, self.latest),
                 untaken: self.watch.is_untaken(task_type, self.latest),
             }),
         }
@@ -483,17 +487,34 @@ impl History {
     }
 
     /// Bounds the service times by the slot time that there was.
-    fn bound_service_times(&mut self, backlog: &Backlog, slots: &Reading<Slots>, at: Time) {
-        let Some(slots) = slots.known().filter(|_| self.rates_trusted()) else {
+    fn bound_service_times(
+        &mut self,
+        policy: &Policy,
+        backlog: &Backlog,
+        observation: &Observation,
+        facts: &SlotFacts,
+        at: Time,
+    ) {
+        // Workers that never report have as many slots as the policy says.
+        let mute = facts.signal == Signal::None;
+        let pods = if mute {
+            Some(observation.replicas.with_tasks())
+        } else {
+            observation.slots.known().map(Slots::pods_with_tasks)
+        };
+        let Some(pods) = pods.filter(|_| self.rates_trusted()) else {
             self.slot_time.restart();
             return;
         };
-        let reported = |task_type| self.learner.slots_per_replica(task_type);
-        let each = PerType::from_fn(reported);
-        self.slot_time.observe(&backlog.types, slots, each, at);
+        let slots = PerType::from_fn(|task_type| {
+            let reported = self.learner.slots_per_replica(task_type);
+            let each = reported.or_else(|| mute.then(|| self.slots_per_replica(task_type, policy)));
+            Some(u64::from(each?).saturating_mul(pods.into()))
+        });
+        self.slot_time.observe(&backlog.types, slots, at);
         for task_type in TaskType::ALL {
             if let Some(most) = self.slot_time.most(task_type) {
-                self.learner.cap(task_type, most);
+                self.learner.cap(task_type, most, at);
             }
         }
     }

@@ -134,7 +134,7 @@ impl Learner {
         self.watches = true;
         for task_type in TaskType::ALL {
             self.learn_slots(slots, task_type);
-            self.learn_age(task_type, now);
+            self.learn_age(task_type);
         }
     }
 
@@ -293,11 +293,12 @@ impl Learner {
         }
     }
 
-    fn learn_age(&mut self, task_type: TaskType, now: Time) {
+    fn learn_age(&mut self, task_type: TaskType) {
         let (mut used, mut age) = (0_u64, 0_u64);
         let work = Work::Here(task_type);
         for worker in self.pods.values().filter_map(|pod| pod.work(work)) {
-            let running = millis(worker.running(now).unwrap_or_default());
+            // What ran at the last heartbeat may have ended since.
+            let running = millis(worker.running(worker.seen_at()).unwrap_or_default());
             let in_use = u64::from(worker.counts().used);
             used = used.saturating_add(in_use);
             age = age.saturating_add(running.saturating_mul(in_use));
@@ -308,12 +309,17 @@ impl Learner {
 
     /// The mean service time to calculate with, never zero. At most `most` is assumed, unless the
     /// tasks in flight are older.
-    pub(crate) fn service_time(&self, task_type: TaskType, most: Duration) -> ServiceTime {
+    pub(crate) fn service_time(
+        &self,
+        task_type: TaskType,
+        most: Duration,
+        now: Time,
+    ) -> ServiceTime {
         let learned = self.learned(Work::Here(task_type));
         learned.mean().map_or_else(
             || {
                 let of_the_kind = assumed(Work::Here(task_type));
-                let assumed = of_the_kind.min(most).max(learned.mean_age);
+                let assumed = learned.assumed(of_the_kind.min(most), now);
                 ServiceTime::Assumed {
                     mean: assumed.max(Duration::from_millis(1)),
                 }
@@ -323,8 +329,8 @@ impl Learner {
     }
 
     /// Tasks of this type that have ended took at most `most` on average.
-    pub(crate) fn cap(&mut self, task_type: TaskType, most: Duration) {
-        self.learned.get_mut(Work::Here(task_type)).cap(most);
+    pub(crate) fn cap(&mut self, task_type: TaskType, most: Duration, at: Time) {
+        self.learned.get_mut(Work::Here(task_type)).cap(most, at);
     }
 
     /// Slots per replica, as last reported.

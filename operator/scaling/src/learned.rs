@@ -13,6 +13,8 @@ const ENOUGH_HEARTBEATS: u64 = 3;
 const WINDOW_COMPLETIONS: u64 = 256;
 /// ... and this many heartbeats: old behavior fades, and slow tasks keep a long enough window.
 const WINDOW_HEARTBEATS: u64 = 24;
+/// How long an upper bound counts while nothing has been learned.
+const BOUND_LASTS: Duration = Duration::from_mins(10);
 /// Observations of long tasks expire if they are not repeated within this time.
 const REMEMBERED: Duration = Duration::from_hours(24);
 /// The maximum number of drained tasks that counts as proof.
@@ -42,9 +44,11 @@ pub(crate) struct Learned {
     /// The number of tasks in work on draining pods that were gone in good time and had finished
     /// them, and when the last of those pods went.
     drained: Option<(u64, Time)>,
-    /// The mean age of the tasks in flight at the last heartbeats; the lower bound until a mean has
-    /// been learned.
+    /// How long the tasks in flight had certainly run at the last heartbeats, on average; the lower
+    /// bound until a mean has been learned.
     pub(crate) mean_age: Duration,
+    /// The last upper bound for the mean that does not come from heartbeats, and when it was seen.
+    most: Option<(Duration, Time)>,
     /// Slots per replica, as last reported.
     pub(crate) slots_per_replica: Option<u32>,
 }
@@ -116,6 +120,14 @@ impl Learned {
         Some(Duration::from_millis(mean.min(upper).max(1)))
     }
 
+    /// The mean to assume while none has been learned: `of_the_kind`, unless the tasks have shown
+    /// that it is more or less.
+    pub(crate) fn assumed(&self, of_the_kind: Duration, now: Time) -> Duration {
+        let most = self.most.filter(|(_, at)| now.since(*at) < BOUND_LASTS);
+        let most = most.map_or(Duration::MAX, |(most, _)| most);
+        of_the_kind.min(most).max(self.mean_age)
+    }
+
     /// One slot over one mean heartbeat interval: heartbeats that happen to find every slot free
     /// must not make tasks look instant. Its effect fades with the number of heartbeats.
     fn unseen(&self) -> u64 {
@@ -131,7 +143,8 @@ impl Learned {
     }
 
     /// Tasks that have ended took at most `most` on average.
-    pub(crate) fn cap(&mut self, most: Duration) {
+    pub(crate) fn cap(&mut self, most: Duration, at: Time) {
+        self.most = Some((most, at));
         let sum = |tasks: u64| millis(most).saturating_mul(tasks);
         let sampled = sum(self.completed).saturating_sub(self.unseen());
         self.slot_millis = self.slot_millis.min(sampled);

@@ -278,6 +278,12 @@ impl Replicas {
     pub const fn is_zero(&self) -> bool {
         self.requested == 0 && self.ready == 0 && self.starting == 0
     }
+
+    /// The pods that may have tasks. A starting one may be a working one that is not ready now.
+    pub(crate) const fn with_tasks(&self) -> u32 {
+        let live = self.ready.saturating_add(self.starting);
+        live.saturating_add(self.terminating)
+    }
 }
 
 /// One reading of a queue's statistics.
@@ -376,6 +382,14 @@ impl Slots {
             .iter()
             .filter(|pod| pod.fresh && pod.phase != PodPhase::Terminating);
         reporting.filter_map(|pod| pod.reported_at).min()
+    }
+
+    /// The number of pods that may have tasks: all but those whose worker does not run yet.
+    pub(crate) fn pods_with_tasks(&self) -> u32 {
+        let starts = |phase| matches!(phase, PodPhase::Starting | PodPhase::Pending);
+        let pods = self.pods.iter();
+        let working = pods.filter(|pod| pod.listed || !starts(pod.phase));
+        u32::try_from(working.count()).unwrap_or(u32::MAX)
     }
 }
 

@@ -12,9 +12,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::milli::Milli;
-use crate::observation::{
-    PerType, PodPhase, RATE_BUCKET, RATE_WINDOW, Slots, TaskType, TypeBacklog,
-};
+use crate::observation::{PerType, RATE_BUCKET, RATE_WINDOW, TaskType, TypeBacklog};
 use crate::time::{Time, millis};
 
 /// Finished tasks required for a bound: their mean varies by about a quarter.
@@ -37,29 +35,24 @@ struct Moment {
 }
 
 impl SlotTime {
-    /// Records a reading; `slots_per_replica` are those that the queue's own pods have reported.
+    /// Records a reading; `slots` are those of the pods that may have tasks, if they are known.
     pub(crate) fn observe(
         &mut self,
         types: &PerType<Option<TypeBacklog>>,
-        slots: &Slots,
-        slots_per_replica: PerType<Option<u32>>,
+        slots: PerType<Option<u64>>,
         at: Time,
     ) {
-        let may_work = |phase| !matches!(phase, PodPhase::Starting | PodPhase::Pending);
-        let pods = slots.pods.iter();
-        let pods = pods.filter(|pod| pod.listed || may_work(pod.phase)).count();
         for task_type in TaskType::ALL {
             let moments = self.types.get_mut(task_type);
             let read = *types.get(task_type);
-            let Some((backlog, each)) = read.zip(*slots_per_replica.get(task_type)) else {
+            let Some((backlog, slots)) = read.zip(*slots.get(task_type)) else {
                 moments.clear();
                 continue;
             };
-            let pods = u64::try_from(pods).unwrap_or(u64::MAX);
             moments.push_back(Moment {
                 at,
                 dispatched: Milli::from_thousandths(backlog.dispatch_rate_milli),
-                slots: pods.saturating_mul(each.into()),
+                slots,
             });
             let oldest = at.minus(RATE_WINDOW);
             while moments.get(1).is_some_and(|moment| moment.at <= oldest) {
@@ -113,7 +106,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::observation::PodSlots;
 
     /// A task that was dispatched: when, and when it ended.
     #[derive(Debug, Clone, Copy)]
@@ -154,24 +146,11 @@ mod tests {
             activity: Some(backlog),
             ..PerType::default()
         };
-        let pods = Slots {
-            pods: vec![PodSlots {
-                pod: "a".to_owned(),
-                phase: PodPhase::Ready,
-                listed: true,
-                fresh: true,
-                reported_at: None,
-                reported_after: None,
-                types: PerType::default(),
-                elsewhere: None,
-            }],
-            ..Slots::default()
-        };
-        let each = PerType {
-            activity: u32::try_from(slots).ok(),
+        let slots = PerType {
+            activity: u64::try_from(slots).ok(),
             ..PerType::default()
         };
-        slot_time.observe(&types, &pods, each, Time::from_millis(at));
+        slot_time.observe(&types, slots, Time::from_millis(at));
     }
 
     #[test]

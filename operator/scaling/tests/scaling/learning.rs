@@ -352,6 +352,44 @@ fn tasks_took_no_more_slot_time_than_there_was_when_they_were_dispatched() {
 }
 
 #[test]
+fn workers_that_never_report_show_by_their_dispatches_that_tasks_are_short() {
+    // Three tasks a second in one pod of five slots.
+    let policy = Policy {
+        slots_per_replica: 5,
+        min: 1,
+        max: 1,
+        ..policy()
+    };
+    let mut fleet = TestFleet::new(policy, 1);
+    fleet.slots_unknown = Some(UnknownReason::NoHeartbeats);
+    for _ in 0..60 {
+        drop(fleet.reads_next(TypeBacklog {
+            add_rate_milli: 3_000,
+            dispatch_rate_milli: 3_000,
+            ..TypeBacklog::default()
+        }));
+    }
+    // 30 s of five slots, and 70 of 75 tasks finished.
+    let assumed = ServiceTime::Assumed {
+        mean: Duration::from_millis(2_142),
+    };
+    assert_eq!(learned(&fleet), assumed);
+}
+
+#[test]
+fn a_task_that_one_heartbeat_has_found_in_work_is_not_taken_to_run_until_the_next() {
+    let mut fleet = TestFleet::new(policy(), 10);
+    let slots = ten_pods(&fleet, PodPhase::Ready, true, Some((1, 0)));
+    for turn in 0..12 {
+        // The same heartbeat, up to a minute old.
+        drop(observe(&mut fleet, turn, slots.clone()));
+        fleet.wait(5);
+    }
+    let assumed = ServiceTime::Assumed { mean: SECOND * 5 };
+    assert_eq!(learned(&fleet), assumed);
+}
+
+#[test]
 fn tasks_that_heartbeats_have_found_in_work_decide_over_those_that_they_have_not() {
     let mut fleet = TestFleet::new(policy(), 10);
     burst_between_heartbeats(&mut fleet, 0);

@@ -50,18 +50,22 @@ fn a_fleet_grows_with_the_age_of_its_backlog_although_the_worker_list_is_refused
 
 #[test]
 fn workers_that_have_not_reported_yet_count_as_full_if_they_take_tasks() {
-    let after_two = |dispatch_rate_milli| {
+    let after = |readings, dispatch_rate_milli| {
         let mut fleet = TestFleet::new(policy(), 5);
         fleet.slots_unknown = Some(UnknownReason::NoHeartbeats);
         let backlog = TypeBacklog {
             dispatch_rate_milli,
             ..old(20, 600)
         };
-        drop(fleet.reads_next(backlog));
+        for _ in 1..readings {
+            drop(fleet.reads_next(backlog));
+        }
         outcome(&fleet.reads_next(backlog))
     };
-    assert_eq!(after_two(4_000), (7, "BacklogAge"));
-    assert_eq!(after_two(0), (5, "WarmingUp"));
+    // What five pods do shows after 40 s. More pods before that would hide it.
+    assert_eq!(after(8, 4_000).0, 5);
+    assert_eq!(after(9, 4_000), (7, "BacklogAge"));
+    assert_eq!(after(9, 0).0, 5);
 }
 
 /// The age term of 26 readings, 5 s apart, while `waiting` tasks are older than the target: ten

@@ -89,11 +89,15 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
     } else {
         String::new()
     };
-    let (cover, clear, take) = if wanted == 1 {
-        ("covers", "clears", "takes")
+    let (cover, clear, take, keep) = if wanted == 1 {
+        ("covers", "clears", "takes", "keeps")
     } else {
-        ("cover", "clear", "take")
+        ("cover", "clear", "take", "keep")
     };
+    let reserve = inputs.target_utilization.map_or_else(
+        || format!(" with the reserve for the {target}"),
+        |_| String::new(),
+    );
     let clause = match term {
         Term::InFlight => {
             let used = inputs.slots_in_use.map_or(0, |used| *used.get(task_type));
@@ -103,10 +107,6 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
                 pods => format!(" and {} not reporting", count(pods.into(), "pod")),
             };
             let slots_in_use = count(used, &format!("{kind} slot"));
-            let reserve = inputs.target_utilization.map_or_else(
-                || format!(" with the reserve for the {target}"),
-                |_| String::new(),
-            );
             format!(
                 "{slots_in_use} in use ({mean} on average){blind}; {waits}; {per_replica} {cover} \
                  the slots in use{reserve}"
@@ -119,8 +119,11 @@ fn demanded(text: &mut String, decision: &Decision, task_type: TaskType, term: T
                 "is assumed to take"
             };
             let late = backlog.age > inputs.queue_wait_target;
+            let untaken = binding(decision).is_some_and(|demand| demand.untaken);
             let clears = if decision.demand.is_some_and(|demand| demand.rate_limited) {
                 format!("{per_replica} {take} what the queue's rate limit lets through")
+            } else if backlog.count == 0 || untaken {
+                format!("{per_replica} {keep} up{reserve}")
             } else if late {
                 format!("{per_replica} {clear} them, some later than the {target}")
             } else {

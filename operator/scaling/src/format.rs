@@ -13,14 +13,13 @@ pub(crate) fn count(number: u64, what: &str) -> String {
     }
 }
 
-/// Formats thousandths with at most one decimal, or with three below one.
+/// Formats thousandths, rounded to one decimal, or with three below one.
 pub(crate) fn thousandths(milli: u64) -> String {
-    let whole = milli / 1000;
-    let rest = milli % 1000;
-    let text = if whole == 0 {
-        format!("{whole}.{rest:03}")
+    let text = if milli < 1000 {
+        format!("0.{milli:03}")
     } else {
-        format!("{whole}.{}", rest / 100)
+        let tenths = milli.saturating_add(50) / 100;
+        format!("{}.{}", tenths / 10, tenths % 10)
     };
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text.is_empty() {

@@ -304,7 +304,8 @@ pub(crate) fn slots_known(number: &mut Number, context: &Context<'_>) {
 
 /// The last replica goes only after the queue has been proven idle for the whole cooldown.
 pub(crate) fn safe_zero(number: &mut Number, context: &Context<'_>) {
-    if number.replicas == 0 && context.requested() > 0 && !proven_idle(context) {
+    let may_be_zero = context.policy.min > 0 || context.requested() == 0 || proven_idle(context);
+    if number.replicas == 0 && !may_be_zero {
         number.move_to(1, Reason::CoolingDown);
     }
 }

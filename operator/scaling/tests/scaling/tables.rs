@@ -114,7 +114,7 @@ fn the_sentence_names_the_inputs_the_demand_and_the_limit() {
     let decision = fleet.reads(backlog);
     assert_eq!(
         decision.sentence(),
-        "scaled 3 to 7: 420 activity tasks wait and 12.5/s arrive; a task takes 1.1s; \
+        "scaled 3 to 7: 420 activity tasks wait and 12.5/s arrive; a task takes 1.2s; \
          16 replicas of 10 slots at 75% clear them within the 5s target; \
          limited to 7 by the scaleUp policy"
     );

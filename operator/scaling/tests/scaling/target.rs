@@ -112,6 +112,29 @@ fn the_sentence_does_not_promise_what_is_too_late() {
 }
 
 #[test]
+fn the_sentence_clears_nothing_where_nothing_waits() {
+    let policy = Policy {
+        target_utilization: None,
+        ..policy()
+    };
+    let mut fleet = TestFleet::settled(policy, 4, Duration::from_secs(1));
+    let mut decision = None;
+    for _ in 0..8 {
+        decision = Some(fleet.reads_next(TypeBacklog {
+            add_rate_milli: 30_000,
+            dispatch_rate_milli: 30_000,
+            ..TypeBacklog::default()
+        }));
+    }
+    let said = decision.map(|decision| decision.sentence());
+    let keeps = "slots keep up with the reserve for the 5s target";
+    assert!(
+        said.as_ref().is_some_and(|said| said.contains(keeps)),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn sixty_new_workflows_wake_one_pod_and_sixty_activities_several() {
     let wakes = |types| {
         let policy = Policy {

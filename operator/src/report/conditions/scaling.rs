@@ -251,12 +251,17 @@ fn limit_note(decision: &Decision, message: &str) -> String {
         .map_or(0, taskqueue_scaling::Demand::replicas);
     let why = &decision.why;
     if wanted > decision.desired {
+        let are = if decision.desired == 1 { "is" } else { "are" };
         format!(
-            "{wanted} replicas are wanted and {} are set: {why}; {message}",
+            "{wanted} replicas are wanted and {} {are} set: {why}; {message}",
             decision.desired
         )
     } else {
-        format!("{message}; {} replicas are set: {why}", decision.desired)
+        let set = match decision.desired {
+            1 => "1 replica is".to_owned(),
+            many => format!("{many} replicas are"),
+        };
+        format!("{message}; {set} set: {why}")
     }
 }
 

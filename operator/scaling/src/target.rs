@@ -24,7 +24,7 @@ const MAX_REACTION_TARGETS: u32 = 6;
 const LEAST_REACTION_TARGETS: u32 = 2;
 /// What R ÷ W counts beyond is halved once the load has been watched for this many reaction times:
 /// by then the bursts are known.
-const WATCHED_REACTIONS: u32 = 20;
+const WATCHED_REACTIONS: u32 = 60;
 /// The replicas in reserve where the tasks that vary are not counted, in percent of those needed,
 /// if new pods help exactly when the target has passed.
 const SHARE_PERCENT: u32 = 8;

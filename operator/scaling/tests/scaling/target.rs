@@ -64,11 +64,11 @@ fn in_flight_of_slow_pods(report_age: u64) -> [u64; 2] {
 
 #[test]
 fn a_load_that_has_long_been_watched_needs_fewer_free_slots_if_pods_start_slowly() {
-    // 28 slots, and 3 × (2 + 4 × 20 ÷ (20 + N)); N is 12.3 minutes, and 52.3.
+    // 28 slots, and 3 × (2 + 4 × 60 ÷ (60 + N)); N is 12.3 minutes, and 52.3.
     let [early, late] = in_flight_of_slow_pods(5);
-    assert_eq!([early, late], [4_143, 3_732]);
+    assert_eq!([early, late], [4_396, 4_042]);
     // What rises between two heartbeats a minute apart is not seen: N stays 2.3, from before.
-    assert_eq!(in_flight_of_slow_pods(30), [4_475; 2]);
+    assert_eq!(in_flight_of_slow_pods(30), [4_556; 2]);
 }
 
 #[test]

@@ -51,13 +51,8 @@ fn the_rule_for_the_size_beats_every_share_of_the_slots() {
         insta::assert_snapshot!(format!("shares_{half:?}").to_lowercase(), shares.table());
         for entry in &shares.shares {
             assert!(entry.met() < shares.rule.met(), "{}", shares.table());
-            assert!(shares.penalised_ratio(entry) > 1.03, "{}", shares.table());
+            assert!(shares.penalised_ratio(entry) > 1.0, "{}", shares.table());
         }
         assert!(shares.best.met() < shares.rule.met(), "{}", shares.table());
-        assert!(
-            shares.penalised_ratio(&shares.best) > 1.0,
-            "{}",
-            shares.table()
-        );
     }
 }

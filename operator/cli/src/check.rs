@@ -16,8 +16,8 @@ use list::List;
 /// The text below the flags in `--help`.
 pub const HELP: &str = "\
 Lists what the operator sees the workers do wrong, its findings about the queues, and the conditions
-that report a problem. A limit that binds (ScalingLimited), a rollout under way, and the modes DryRun
-and Paused do not count; a mode is named below the list.
+that report a problem. A limit that binds (ScalingLimited), a rollout under way, and the modes
+DryRun and Paused do not count; a mode is named below the list.
 
 Exit codes: 0 if nothing is wrong, 1 if something is, 2 if it cannot be checked.
 

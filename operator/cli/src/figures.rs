@@ -152,6 +152,14 @@ pub fn parse(text: &str) -> Result<Scrape, Unreadable> {
     }
 }
 
+impl Figures {
+    /// The task type whose slots are fullest, of those with slots or work. `None` if no slots are
+    /// known, or no type has any.
+    pub fn fullest(&self) -> Option<&TypeFigures> {
+        task_type::fullest(&self.task_types)
+    }
+}
+
 /// The queue that a sample is about, if any.
 fn queue(sample: &Sample<'_>) -> Option<QueueName> {
     let label = |name: &str| sample.label(name).map(str::to_owned);
@@ -209,5 +217,63 @@ fn take(figures: &mut Figures, sample: &Sample<'_>) {
     } else if name == table::DECISIONS.name {
         let decision = format!("{}: {}", label("direction"), label("reason"));
         figures.decisions.insert(decision, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metrics_of_a_task_type_are_not_added_to_those_of_another() {
+        let labels = r#"namespace="shop",name="orders",queue="all",task_queue="all""#;
+        let sample = |name: &str, task_type: &str, value: f64| {
+            format!("taskqueue_operator_{name}{{{labels},task_type=\"{task_type}\"}} {value}\n")
+        };
+        let text = [
+            "taskqueue_operator_leader 1\n".to_owned(),
+            sample("slots_used", "activity", 40.0),
+            sample("slots_available", "activity", 0.0),
+            sample("slots_used", "workflow", 3.0),
+            sample("slots_available", "workflow", 3_997.0),
+            sample("backlog_tasks", "activity", 7.0),
+            sample("backlog_tasks", "workflow", 2.0),
+            sample("tasks_add_rate", "activity", 1.5),
+            sample("tasks_dispatch_rate", "activity", 1.25),
+            sample("service_time_seconds", "activity", 2.5),
+            sample("service_time_learned", "activity", 1.0),
+            sample("service_time_seconds", "nexus", 5.0),
+            sample("service_time_learned", "nexus", 0.0),
+        ];
+        let queues = parse(&text.concat()).unwrap().queues;
+        let figures = queues.into_values().next().unwrap();
+        let activity = TypeFigures {
+            backlog_tasks: Some(7.0),
+            arrivals_per_second: Some(1.5),
+            dispatches_per_second: Some(1.25),
+            slots_used: Some(40.0),
+            slots_free: Some(0.0),
+            service_time_seconds: Some(2.5),
+            service_time_assumed: Some(false),
+        };
+        let workflow = TypeFigures {
+            backlog_tasks: Some(2.0),
+            slots_used: Some(3.0),
+            slots_free: Some(3_997.0),
+            ..TypeFigures::default()
+        };
+        let nexus = TypeFigures {
+            service_time_seconds: Some(5.0),
+            service_time_assumed: Some(true),
+            ..TypeFigures::default()
+        };
+        let expected = [
+            ("activity".to_owned(), activity),
+            ("nexus".to_owned(), nexus),
+            ("workflow".to_owned(), workflow),
+        ];
+        assert_eq!(figures.task_types, expected.into());
+        assert_eq!(figures.backlog_tasks, Some(9.0), "tasks can be added up");
+        assert_eq!(figures.fullest(), Some(&activity));
     }
 }

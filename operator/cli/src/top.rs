@@ -28,8 +28,8 @@ use state::KEYS;
 /// The text below the flags in `--help`, without the keys.
 const HELP: &str = "\
 BACKLOG, WAIT, SLOTS and DRAIN come from the operator's metrics; a dash means unknown. READY is
-ready/desired replicas. WAIT is the age of the oldest waiting task, TARGET the queueWaitTarget. SLOTS
-is used/all of the task type whose slots are fullest; `explain` shows every type.
+ready/desired replicas. WAIT is the age of the oldest waiting task, TARGET the queueWaitTarget.
+SLOTS is used/all of the task type whose slots are fullest; `explain` shows every type.
 
 Needs permission to list taskqueueworkers.
 

@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use taskqueue_exposition::{Sample, table};
 
-use super::Figures;
-
 /// The current metrics of one task type of a queue. Unknown values are absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -80,15 +78,13 @@ impl TypeFigures {
     }
 }
 
-impl Figures {
-    /// The task type whose slots are fullest, of those with slots or work. `None` if no slots are
-    /// known, or no type has any.
-    pub fn fullest(&self) -> Option<&TypeFigures> {
-        let known = self.task_types.values();
-        known
-            .filter(|figures| figures.slots_used.is_some() && figures.has_slots_or_work())
-            .max_by(|a, b| a.compare_fullness(b))
-    }
+/// The task type whose slots are fullest, of those with slots or work. `None` if no slots are known,
+/// or no type has any.
+pub(super) fn fullest(task_types: &BTreeMap<String, TypeFigures>) -> Option<&TypeFigures> {
+    task_types
+        .values()
+        .filter(|figures| figures.slots_used.is_some() && figures.has_slots_or_work())
+        .max_by(|a, b| a.compare_fullness(b))
 }
 
 /// Keeps a sample that is about a task type.
@@ -118,7 +114,6 @@ pub(super) fn take(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::parse;
 
     fn slots(used: Option<f64>, free: Option<f64>) -> TypeFigures {
         TypeFigures {
@@ -129,67 +124,11 @@ mod tests {
     }
 
     #[test]
-    fn the_metrics_of_a_task_type_are_not_added_to_those_of_another() {
-        let labels = r#"namespace="shop",name="orders",queue="all",task_queue="all""#;
-        let sample = |name: &str, task_type: &str, value: f64| {
-            format!("taskqueue_operator_{name}{{{labels},task_type=\"{task_type}\"}} {value}\n")
-        };
-        let text = [
-            "taskqueue_operator_leader 1\n".to_owned(),
-            sample("slots_used", "activity", 40.0),
-            sample("slots_available", "activity", 0.0),
-            sample("slots_used", "workflow", 3.0),
-            sample("slots_available", "workflow", 3_997.0),
-            sample("backlog_tasks", "activity", 7.0),
-            sample("backlog_tasks", "workflow", 2.0),
-            sample("tasks_add_rate", "activity", 1.5),
-            sample("tasks_dispatch_rate", "activity", 1.25),
-            sample("service_time_seconds", "activity", 2.5),
-            sample("service_time_learned", "activity", 1.0),
-            sample("service_time_seconds", "nexus", 5.0),
-            sample("service_time_learned", "nexus", 0.0),
-        ];
-        let queues = parse(&text.concat()).unwrap().queues;
-        let figures = queues.into_values().next().unwrap();
-        let activity = TypeFigures {
-            backlog_tasks: Some(7.0),
-            arrivals_per_second: Some(1.5),
-            dispatches_per_second: Some(1.25),
-            slots_used: Some(40.0),
-            slots_free: Some(0.0),
-            service_time_seconds: Some(2.5),
-            service_time_assumed: Some(false),
-        };
-        let workflow = TypeFigures {
-            backlog_tasks: Some(2.0),
-            ..slots(Some(3.0), Some(3_997.0))
-        };
-        let nexus = TypeFigures {
-            service_time_seconds: Some(5.0),
-            service_time_assumed: Some(true),
-            ..TypeFigures::default()
-        };
-        let expected = [
-            ("activity".to_owned(), activity),
-            ("nexus".to_owned(), nexus),
-            ("workflow".to_owned(), workflow),
-        ];
-        assert_eq!(figures.task_types, expected.into());
-        assert_eq!(figures.backlog_tasks, Some(9.0), "tasks can be added up");
-        assert_eq!(figures.fullest(), Some(&activity));
-    }
-
-    #[test]
     fn the_fullest_slots_are_those_with_the_largest_share_in_use() {
         let of = |activity: TypeFigures, workflow: TypeFigures| {
             let task_types = [("activity", activity), ("workflow", workflow)];
-            let figures = Figures {
-                task_types: task_types
-                    .map(|(name, figures)| (name.to_owned(), figures))
-                    .into(),
-                ..Figures::default()
-            };
-            figures.fullest().and_then(TypeFigures::slots)
+            let named = task_types.map(|(name, figures)| (name.to_owned(), figures));
+            fullest(&named.into()).and_then(TypeFigures::slots)
         };
         let some = |used: f64, free: f64| slots(Some(used), Some(free));
         let table = [

@@ -117,8 +117,8 @@ fn a_hold_is_told_with_its_meaning() {
     let text = explanation.render(now(), Ink::PLAIN);
     assert!(
         text.contains(
-            "\n  decided       since the operator started: 3 x hold: WarmingUp (there is too little \
-             history"
+            "\n  decided       since the operator started: 3 x hold: WarmingUp (there is too \
+             little history"
         ),
         "{text}"
     );

@@ -78,8 +78,8 @@ impl TypeFigures {
     }
 }
 
-/// The task type whose slots are fullest, of those with slots or work. `None` if no slots are known,
-/// or no type has any.
+/// The task type whose slots are fullest, of those with slots or work. `None` if no slots are
+/// known, or no type has any.
 pub(super) fn fullest(task_types: &BTreeMap<String, TypeFigures>) -> Option<&TypeFigures> {
     task_types
         .values()

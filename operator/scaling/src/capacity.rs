@@ -19,10 +19,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::head::{Head, Progress};
 use crate::milli::Milli;
-use crate::observation::{Observation, PerType, PodPhase, RATE_WINDOW, TaskType, TypeSlots};
+use crate::observation::{
+    Observation, PerType, PodPhase, RATE_WINDOW, TaskType, TypeBacklog, TypeSlots,
+};
 use crate::slots::{Signal, SlotFacts, are_taken};
-use crate::stuck::HEAD_SLACK;
 use crate::time::Time;
 
 /// Tasks required before a capacity is trusted: their number varies by about a fifth.
@@ -52,22 +54,14 @@ pub(crate) struct Capacities {
     types: PerType<Capacity>,
 }
 
-/// What a reading is judged by.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Conditions {
-    pub(crate) wait_target: Duration,
-    pub(crate) rates_trusted: bool,
-    /// The processed tasks that the workers have reported so far.
-    pub(crate) processed: PerType<u64>,
-}
-
 impl Capacities {
-    /// Records a new reading.
+    /// Records a new reading of a queue with this wait target.
     pub(crate) fn observe(
         &mut self,
+        wait_target: Duration,
         observation: &Observation,
         facts: &SlotFacts,
-        conditions: &Conditions,
+        progress: &Progress,
     ) {
         let taken_at = observation.backlog.taken_at();
         let Some((backlog, at)) = observation.backlog.known().zip(taken_at) else {
@@ -80,17 +74,16 @@ impl Capacities {
                 .get(task_type)
                 .filter(|backlog| ready > 0 && backlog.count > 0 && !backlog.rate_limited);
             let wait = waits.map(|backlog| {
-                let head = at.minus(backlog.age);
-                let rate = Milli::from_thousandths(backlog.dispatch_rate_milli);
+                let since = at.minus(backlog.age);
                 Wait {
                     at,
-                    head,
-                    too_long: backlog.age > conditions.wait_target,
+                    backlog,
+                    too_long: backlog.age > wait_target,
                     ready,
-                    free: free_slots(observation, facts, task_type, head),
+                    free: free_slots(observation, facts, task_type, since),
                     in_use: facts.signal == Signal::None || *facts.used.get(task_type) > 0,
-                    processed: *conditions.processed.get(task_type),
-                    dispatched: conditions.rates_trusted.then_some(rate),
+                    processed: *progress.processed.get(task_type),
+                    dispatched: progress.dispatched(&backlog),
                 }
             });
             let capacity = self.types.get_mut(task_type);
@@ -135,13 +128,13 @@ enum SlotState {
     Unknown,
 }
 
-/// Whether the workers have free slots although a task has waited since `head`; `None` if no worker
-/// has reported since then.
+/// Whether the workers have free slots although a task has waited since this time; `None` if no
+/// worker has reported after it.
 fn free_slots(
     observation: &Observation,
     facts: &SlotFacts,
     task_type: TaskType,
-    head: Time,
+    since: Time,
 ) -> Option<SlotState> {
     match facts.signal {
         Signal::None => return Some(SlotState::Unknown),
@@ -151,7 +144,7 @@ fn free_slots(
         Signal::Known => {}
     }
     let recent = observation.slots.known()?.pods.iter().filter(|pod| {
-        let since_then = pod.reported_after.is_some_and(|after| after >= head);
+        let since_then = pod.reported_after.is_some_and(|after| after >= since);
         pod.phase == PodPhase::Ready && pod.fresh && since_then
     });
     let slots = recent.filter_map(|pod| pod.types.get(task_type).as_ref());
@@ -174,8 +167,7 @@ fn free_slots(
 /// A reading in which tasks wait.
 struct Wait {
     at: Time,
-    /// When the head arrived.
-    head: Time,
+    backlog: TypeBacklog,
     too_long: bool,
     ready: u32,
     /// See [`free_slots`].
@@ -207,8 +199,8 @@ struct Capacity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stretch {
     since: Time,
-    /// When the first head arrived.
-    head: Time,
+    /// The head at the first reading.
+    head: Head,
     /// The processed tasks that had been reported at the first reading.
     processed: u64,
     /// The ready replicas at the readings within the window of the server's rates.
@@ -231,10 +223,10 @@ struct Measured {
 }
 
 impl Stretch {
-    const fn new(wait: &Wait) -> Self {
+    fn new(wait: &Wait) -> Self {
         Self {
             since: wait.at,
-            head: wait.head,
+            head: Head::new(&wait.backlog, wait.at),
             processed: wait.processed,
             ready: VecDeque::new(),
             steady: false,
@@ -247,10 +239,11 @@ impl Stretch {
     fn continues(&self, wait: &Wait) -> bool {
         // If the head had arrived by the last reading, tasks have waited ever since.
         let last = self.ready.back();
-        last.is_some_and(|(at, _)| wait.head <= *at)
+        last.is_some_and(|(at, _)| wait.at.minus(wait.backlog.age) <= *at)
     }
 
     fn observe(&mut self, wait: &Wait, ready_for: Duration) {
+        self.head.count(wait.dispatched, wait.at);
         self.ready.push_back((wait.at, wait.ready));
         let oldest = wait.at.minus(RATE_WINDOW);
         while self.ready.get(1).is_some_and(|(at, _)| *at <= oldest) {
@@ -296,11 +289,12 @@ impl Stretch {
         sum / last.since(first)
     }
 
-    /// Tasks per second and replica, if enough was seen. If the head of the backlog did not move,
-    /// or these workers did nothing, others take the tasks, or nobody.
+    /// Tasks per second and replica, if enough was seen. If the tasks at the head of the backlog
+    /// were not taken, or these workers did nothing, others take the tasks, or nobody.
     fn rate(&self, wait: &Wait) -> Option<Milli> {
         let enough = self.tasks >= Milli::whole(ENOUGH);
-        let moves = wait.head > self.head.plus(HEAD_SLACK);
+        let moves =
+            self.head.is_later(&wait.backlog, wait.at) || self.head.is_cleared(&wait.backlog);
         let take = wait.in_use || wait.processed > self.processed;
         (enough && moves && take).then(|| self.tasks / self.replica_seconds)
     }

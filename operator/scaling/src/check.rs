@@ -17,7 +17,8 @@ pub enum Violation {
     OutsideBounds,
     /// The fleet shrinks although the backlog is not known.
     ShrinksOnUnknownBacklog,
-    /// The fleet shrinks although the slots in use are temporarily unknown.
+    /// The fleet shrinks although the slots in use are temporarily unknown, or the arrivals are and
+    /// nobody reports slots.
     ShrinksOnUnknownSlots,
     /// The step is larger than a policy allows.
     StepTooLarge,
@@ -84,7 +85,11 @@ pub fn violations(
     if unknown {
         return found;
     }
-    let missing = matches!(facts.signal, Signal::Missing(_));
+    let missing = match facts.signal {
+        Signal::Known => false,
+        Signal::Missing(_) => true,
+        Signal::None => !history.rates_trusted(),
+    };
     check(shrinks && missing, Violation::ShrinksOnUnknownSlots);
     check(
         shrinks && observation.replicas.rollout_in_progress,

@@ -122,7 +122,8 @@ pub(crate) struct QueueFacts {
     /// From the request for a pod to its readiness, if it has been measured.
     pub(crate) start_up: Option<Duration>,
     pub(crate) headroom: Headroom,
-    /// How long the starting pods have been starting, summed.
+    /// How long the starting pods have been starting, each at most for the measured start-up,
+    /// summed: within one start-up from now, each has so long for its work.
     pub(crate) started: Duration,
     pub(crate) types: PerType<TypeFacts>,
 }
@@ -222,7 +223,7 @@ struct Formula {
     requested: Milli,
     /// d: from the request for a pod to its readiness; zero until it has been measured.
     start_up: Duration,
-    /// How long the starting pods have been starting, summed.
+    /// See [`QueueFacts::started`].
     started: Duration,
     /// C: what a replica takes.
     capacity: Option<PerReplica>,
@@ -361,9 +362,9 @@ impl Formula {
         (reporting + self.blind).min(self.live).max(reporting)
     }
 
-    /// (λ × H + B) ÷ (H + slack) × s with the reserve, or the burst if that is more, but at most
-    /// what the tasks can fill; with the dispatch rate capped at `limit`. The fleet grows only if a
-    /// further pod would still find tasks to clear.
+    /// p(H) × s with the reserve, or the burst if that is more, but at most what the tasks can fill;
+    /// with the dispatch rate capped at `limit`. The fleet grows only if a further pod would still
+    /// find tasks to clear.
     fn drain(&self, limit: Option<Milli>) -> Milli {
         let now = self.clears(self.backlog, limit);
         if now <= self.requested || self.start_up <= ALREADY_READ {
@@ -380,9 +381,11 @@ impl Formula {
         with_burst.min(self.replicas(self.tasks()))
     }
 
-    /// (λ × H + B) ÷ (H + slack): the tasks per second that clear arrivals and backlog in time.
+    /// p(H) = max( (λ × H + B) ÷ (H + slack), B ÷ H ): the tasks per second that clear arrivals and
+    /// backlog in time. The slack is for what still comes.
     fn rate(&self, backlog: Milli, horizon: Duration) -> Milli {
-        (self.arrivals() * horizon + backlog) / horizon.saturating_add(self.headroom.slack)
+        let lasting = horizon.saturating_add(self.headroom.slack);
+        ((self.arrivals() * horizon + backlog) / lasting).max(backlog / horizon)
     }
 
     /// The backlog when a pod that is requested now becomes ready: what has come by then, less what
@@ -413,9 +416,9 @@ impl Formula {
         Milli::whole(self.earned.saturating_add(step)).min(filled)
     }
 
-    /// (λ × H + B) ÷ (H + slack) ÷ C with the reserve, H at least a minute, as far as the capacity
-    /// allows. No less than the requested replicas while λ is unknown. While the server limits the
-    /// rate, no more than the replicas that are ready.
+    /// p(H) ÷ C with the reserve, H at least a minute, as far as the capacity allows. No less than
+    /// the requested replicas while λ is unknown. While the server limits the rate, no more than the
+    /// replicas that are ready.
     fn capacity(&self) -> Milli {
         let Some(capacity) = self.capacity else {
             return Milli::ZERO;

@@ -43,7 +43,8 @@ pub(crate) fn change(context: &Context<'_>, decision: &Decision) -> String {
     }
 }
 
-/// Explains a demand of zero: nothing waits, or these workers do not take what waits.
+/// Explains a demand of zero: nothing waits, or what waits is not taken. Why not, nobody knows here:
+/// these workers may not serve it, or Temporal may not hand it out.
 fn undemanded(decision: &Decision) -> String {
     let untaken = decision.demand.iter().flat_map(|demand| {
         let types = demand.types.iter();
@@ -55,8 +56,11 @@ fn undemanded(decision: &Decision) -> String {
     }
     let waiting = decision.inputs.backlog_count();
     format!(
-        "these workers do not take the {}, although {} slots are free",
-        count(waiting, "waiting task"),
+        "{} not taken, although {} slots are free",
+        match waiting {
+            1 => "1 waiting task is".to_owned(),
+            many => format!("{many} waiting tasks are"),
+        },
         kinds.join(" and ")
     )
 }
@@ -199,10 +203,10 @@ fn limited(text: &mut String, context: &Context<'_>, decision: &Decision) {
         text.push_str("; the queue's rate limit cannot feed more replicas");
     }
     if binding(decision).is_some_and(|demand| demand.untaken) {
-        text.push_str("; these workers do not take the waiting tasks, although slots are free");
+        text.push_str("; the waiting tasks are not taken, although slots are free");
     }
     if decision.demand.is_some_and(|demand| demand.in_vain) {
-        text.push_str("; more replicas took no more tasks in all");
+        text.push_str("; adding replicas did not raise the throughput");
     }
     let Some(last) = decision.limits.last() else {
         return;

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
-use crate::capacity::{Capacities, Conditions};
+use crate::capacity::Capacities;
 use crate::decision::{Decision, SampleId};
 use crate::demand::{QueueFacts, TypeFacts, believable_arrivals};
+use crate::head::Progress;
 use crate::learn::{Learner, ServiceTime};
 use crate::milli::Milli;
 use crate::missed::Missed;
@@ -155,7 +156,7 @@ impl History {
                 if missed > Missed::Refused {
                     // Temporal itself may be what keeps the tasks waiting.
                     self.capacities.restart();
-                    self.watch.restart(now);
+                    self.watch.restart();
                 }
                 if self.is_at_work(&facts) {
                     self.quiet_since = None;
@@ -167,7 +168,10 @@ impl History {
                     .is_some_and(|sample| sample.sequence == value.sequence);
                 if !repeated {
                     self.new_sample(policy, value, *taken_at, observation.replicas, &facts);
-                    self.measure_capacity(policy, observation, &facts);
+                    let progress = self.progress();
+                    let target = policy.queue_wait_target;
+                    self.capacities
+                        .observe(target, observation, &facts, &progress);
                     self.bound_service_times(policy, value, observation, &facts, *taken_at);
                 }
                 self.used.observe(observation, &facts, self.latest);
@@ -178,8 +182,9 @@ impl History {
                     self.rises.observe(load, reaction, reported_at, *taken_at);
                 }
                 self.watch_idle(value, *taken_at, &facts);
+                let progress = self.progress();
                 self.watch
-                    .observe(value, observation, &facts, repeated, now);
+                    .observe(value, observation, &facts, &progress, repeated, now);
             }
         }
     }
@@ -463,7 +468,9 @@ impl History {
             requested: self.sample.map_or(0, |sample| sample.requested),
             start_up: self.measured_start_up(),
             headroom: self.headroom(policy),
-            started: self.starts.sum(self.latest),
+            started: self
+                .measured_start_up()
+                .map_or(Duration::ZERO, |most| self.starts.sum(self.latest, most)),
             types: PerType::from_fn(|task_type| TypeFacts {
                 slots_per_replica: self.slots_per_replica(task_type, policy),
                 service_time: self.service_time(task_type, policy).mean(),
@@ -472,18 +479,16 @@ impl History {
                 capacity: self.capacities.per_replica(task_type, self.latest),
                 judged: self.learner.heard() && !self.mute()
                     || self.capacities.can_be_judged(task_type, self.latest),
-                untaken: self.watch.is_untaken(task_type, self.latest),
+                untaken: self.watch.is_untaken(task_type),
             }),
         }
     }
 
-    fn measure_capacity(&mut self, policy: &Policy, observation: &Observation, facts: &SlotFacts) {
-        let conditions = Conditions {
-            wait_target: policy.queue_wait_target,
+    fn progress(&self) -> Progress {
+        Progress {
             rates_trusted: self.rates_trusted(),
             processed: self.processed(),
-        };
-        self.capacities.observe(observation, facts, &conditions);
+        }
     }
 
     /// Bounds the service times by the slot time that there was.

@@ -29,6 +29,7 @@ mod demand;
 mod explain;
 mod forecast;
 mod format;
+mod head;
 mod history;
 mod learn;
 mod learned;

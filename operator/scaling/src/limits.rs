@@ -293,13 +293,14 @@ pub(crate) fn busy_pods(number: &mut Number, context: &Context<'_>) {
 }
 
 /// While the slots are temporarily unknown, nothing shrinks. Without any signal the fleet never
-/// goes to zero.
+/// goes to zero, and does not shrink while the arrivals are unknown too.
 pub(crate) fn slots_known(number: &mut Number, context: &Context<'_>) {
-    match context.facts.signal {
-        Signal::Known => {}
-        Signal::Missing(_) => number.at_least(context.requested(), Reason::SlotsUnknown),
-        Signal::None => number.at_least(context.requested().min(1), Reason::SlotsUnknown),
-    }
+    let least = match context.facts.signal {
+        Signal::Known => 0,
+        Signal::None if context.history.rates_trusted() => context.requested().min(1),
+        Signal::None | Signal::Missing(_) => context.requested(),
+    };
+    number.at_least(least, Reason::SlotsUnknown);
 }
 
 /// The last replica goes only after the queue has been proven idle for the whole cooldown.

@@ -11,9 +11,10 @@ use crate::observation::UnknownReason;
 pub(crate) enum Missed {
     /// The server was there, and refused to answer.
     Refused,
-    /// One read in a row was not answered. The next rates count if they are plausible.
+    /// A single read went unanswered. The next rates count if they are plausible.
     One,
-    /// The server was down.
+    /// Several reads in a row went unanswered, or nothing has been read yet: the server may have
+    /// been down.
     Outage,
 }
 

@@ -166,7 +166,7 @@ impl Reason {
             }
             Self::NoDemand => "there is nothing to do",
             Self::RateLimited => "the queue's rate limit cannot feed more replicas",
-            Self::ThroughputLimited => "more replicas took no more tasks in all",
+            Self::ThroughputLimited => "adding replicas did not raise the throughput",
             Self::WithinTolerance => "the demand is within the tolerance of the current size",
             Self::Activated => "there is work and there were no replicas",
             Self::ScaleUpStabilized => {

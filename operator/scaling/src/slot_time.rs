@@ -45,7 +45,9 @@ impl SlotTime {
         for task_type in TaskType::ALL {
             let moments = self.types.get_mut(task_type);
             let read = *types.get(task_type);
-            let Some((backlog, slots)) = read.zip(*slots.get(task_type)) else {
+            // Without a slot here, others take the tasks.
+            let slots = slots.get(task_type).filter(|slots| *slots > 0);
+            let Some((backlog, slots)) = read.zip(slots) else {
                 moments.clear();
                 continue;
             };
@@ -167,6 +169,16 @@ mod tests {
         assert_eq!(bounds[..3], [None, Some(571), Some(533)]);
         let close = |bound: &Option<u64>| bound.is_some_and(|bound| (500..700).contains(&bound));
         assert!(bounds[1..].iter().all(close), "{bounds:?}");
+    }
+
+    #[test]
+    fn tasks_that_others_take_while_there_is_no_slot_bound_nothing() {
+        let tasks = run(4, &[(0, 500); 1000]);
+        let mut slot_time = SlotTime::default();
+        for at in (0..60_000).step_by(5_000) {
+            read(&mut slot_time, 0, rate_milli(&tasks, at), at);
+            assert_eq!(slot_time.most(TaskType::Activity), None);
+        }
     }
 
     proptest! {

@@ -49,9 +49,10 @@ impl Starts {
         self.starting(now).max().unwrap_or_default()
     }
 
-    /// How long the starting pods have been starting, summed.
-    pub(crate) fn sum(&self, now: Time) -> Duration {
+    /// How long the starting pods have been starting, each at most for this time, summed.
+    pub(crate) fn sum(&self, now: Time, most: Duration) -> Duration {
         self.starting(now)
+            .map(|so_far| so_far.min(most))
             .fold(Duration::ZERO, Duration::saturating_add)
     }
 

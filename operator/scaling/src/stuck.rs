@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crate::format::duration;
-use crate::observation::{Backlog, Observation, PerType, PodPhase, Reading, SlotSource, TaskType};
+use crate::head::{Head, Progress};
+use crate::observation::{
+    Backlog, Observation, PerType, PodPhase, Reading, SlotSource, TaskType, TypeBacklog,
+};
 use crate::slots::{Signal, SlotFacts};
 use crate::time::Time;
 
@@ -13,11 +16,9 @@ const NO_POLLERS_AFTER: Duration = Duration::from_mins(2);
 /// How long a backlog must have grown while slots were free.
 const GROWING_AFTER: Duration = Duration::from_mins(1);
 
-/// If the head of the backlog stays in place for this long while slots are free, these workers do
-/// not take it: six readings, and longer than a pod takes to send its second heartbeat.
+/// If the head of the backlog stays in place for this long, and workers report free slots before and
+/// after that time, they do not take it: six readings.
 const UNTAKEN_AFTER: Duration = Duration::from_secs(30);
-/// The server reports the head's age from a cache, a little late.
-pub(crate) const HEAD_SLACK: Duration = Duration::from_secs(2);
 
 /// A way to be stuck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,10 +95,22 @@ pub(crate) struct Watch {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Unmoved {
+    head: Head,
+    /// The tasks of the type that these workers had processed when the head was first seen.
+    processed: u64,
+    /// When the first and the last of the reports that show free slots were made, at the earliest.
     since: Time,
-    /// When the head arrived, according to the first reading. Later heads are compared with this
-    /// one: a slow queue moves by less than the slack from one reading to the next.
-    arrived: Time,
+    until: Time,
+}
+
+/// What the workers say about a waiting task.
+enum Room {
+    /// No worker has reported since the task arrived.
+    Unheard,
+    /// No worker has a free slot.
+    None,
+    /// A worker has one, according to a report that was made after this time.
+    Free(Time),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +129,7 @@ impl Watch {
         backlog: &Backlog,
         observation: &Observation,
         facts: &SlotFacts,
+        progress: &Progress,
         repeated: bool,
         now: Time,
     ) {
@@ -147,18 +161,10 @@ impl Watch {
                 continue;
             }
             let unmoved = self.unmoved.get_mut(task_type);
-            let arrived = now.minus(backlog.age);
-            let stays = unmoved.filter(|head| arrived <= head.arrived.plus(HEAD_SLACK));
-            let room = had_room(observation, facts, task_type, backlog.age);
-            let not_taken = backlog.count > 0
-                && !backlog.rate_limited
-                && room.unwrap_or_else(|| stays.is_some());
-            *unmoved = not_taken.then(|| {
-                stays.unwrap_or(Unmoved {
-                    since: now,
-                    arrived,
-                })
-            });
+            let waits = backlog.count > 0 && !backlog.rate_limited;
+            *unmoved = Some(room(observation, facts, task_type, backlog.age))
+                .filter(|_| waits)
+                .and_then(|room| Unmoved::next(*unmoved, &room, backlog, progress, task_type, now));
             let free = ready
                 && facts.signal == Signal::Known
                 && !*facts.taken.get(task_type)
@@ -191,18 +197,18 @@ impl Watch {
 impl Watch {
     /// Forgets how long heads have stayed in place, but not those that have stayed too long. While
     /// Temporal does not answer, it may be what keeps tasks waiting.
-    pub(crate) fn restart(&mut self, now: Time) {
+    pub(crate) fn restart(&mut self) {
         for task_type in TaskType::ALL {
-            if !self.is_untaken(task_type, now) {
+            if !self.is_untaken(task_type) {
                 *self.unmoved.get_mut(task_type) = None;
             }
         }
     }
 
     /// Whether the head of a type's backlog has stayed in place too long although slots are free.
-    pub(crate) fn is_untaken(&self, task_type: TaskType, now: Time) -> bool {
+    pub(crate) fn is_untaken(&self, task_type: TaskType) -> bool {
         let unmoved = self.unmoved.get(task_type);
-        unmoved.is_some_and(|head| now.since(head.since) >= UNTAKEN_AFTER)
+        unmoved.is_some_and(|head| head.until.since(head.since) >= UNTAKEN_AFTER)
     }
 
     /// The states that have lasted long enough to be reported.
@@ -228,8 +234,9 @@ impl Watch {
             {
                 let sentence = format!(
                     "the backlog of {kind} tasks has grown for at least {} while {kind} slots \
-                     are free; check that the workers register these {kind} types and that their \
-                     pollers reach Temporal",
+                     are free; check that the workers register these {kind} types, that their \
+                     pollers reach Temporal, and that neither a small number of pollers nor a rate \
+                     limit of their own holds them back",
                     duration(GROWING_AFTER)
                 );
                 findings.push(Finding {
@@ -268,31 +275,66 @@ impl Watch {
     }
 }
 
+impl Unmoved {
+    /// What a new reading, in which tasks wait, makes of an earlier one. `None` = these workers take
+    /// them, or have no room.
+    fn next(
+        earlier: Option<Self>,
+        room: &Room,
+        backlog: &TypeBacklog,
+        progress: &Progress,
+        task_type: TaskType,
+        now: Time,
+    ) -> Option<Self> {
+        let processed = *progress.processed.get(task_type);
+        let stays = earlier.and_then(|mut earlier| {
+            earlier.head.count(progress.dispatched(backlog), now);
+            let later = earlier.head.is_later(backlog, now);
+            let taken = earlier.head.is_cleared(backlog) && processed > earlier.processed;
+            (!later && !taken).then_some(earlier)
+        });
+        match (room, stays) {
+            (Room::None, _) => None,
+            (Room::Unheard, stays) => stays,
+            (Room::Free(at), Some(stays)) => Some(Self {
+                until: stays.until.max(*at),
+                ..stays
+            }),
+            (Room::Free(at), None) => Some(Self {
+                head: Head::new(backlog, now),
+                processed,
+                since: *at,
+                until: *at,
+            }),
+        }
+    }
+}
+
 /// Whether a worker had a free slot for a task that has waited for `age`, according to a heartbeat
 /// that was sent while the task waited. A worker without a slot limit has room if it does nothing;
-/// a worker that does not serve the type has room, too: it never takes the task. `None` if no
-/// worker has reported since the task arrived.
-fn had_room(
-    observation: &Observation,
-    facts: &SlotFacts,
-    task_type: TaskType,
-    age: Duration,
-) -> Option<bool> {
+/// a worker that does not serve the type has room, too: it never takes the task.
+fn room(observation: &Observation, facts: &SlotFacts, task_type: TaskType, age: Duration) -> Room {
     let Reading::Known { value, taken_at } = &observation.slots else {
-        return None;
+        return Room::Unheard;
     };
     let waits_since = taken_at.minus(age);
-    let heard = value.pods.iter().filter(|pod| {
-        pod.phase == PodPhase::Ready
-            && pod.fresh
-            && pod.reported_after.is_some_and(|after| after >= waits_since)
+    let heard = value.pods.iter().filter_map(|pod| {
+        let after = pod.reported_after.filter(|after| *after >= waits_since)?;
+        let counts = pod.phase == PodPhase::Ready && pod.fresh;
+        counts.then_some((pod, after))
     });
-    let room = heard.map(|pod| {
+    let rooms = heard.map(|(pod, after)| {
         let slots = pod.types.get(task_type);
-        slots.is_none_or(|slots| slots.available.map_or(slots.used == 0, |free| free > 0))
+        let free =
+            slots.is_none_or(|slots| slots.available.map_or(slots.used == 0, |free| free > 0));
+        free.then_some(after)
     });
     let known = facts.signal == Signal::Known;
-    room.reduce(|some, other| some || other).filter(|_| known)
+    match rooms.reduce(Option::max).filter(|_| known) {
+        None => Room::Unheard,
+        Some(None) => Room::None,
+        Some(Some(after)) => Room::Free(after),
+    }
 }
 
 fn hold(since: &mut Option<Time>, holds: bool, now: Time) {

@@ -25,6 +25,8 @@ struct Throttled {
     full: bool,
     /// Whether other workers take the tasks, and these none.
     others: bool,
+    /// When all waiting tasks arrived, if they did so at once.
+    batch: Option<Time>,
     /// Slots that a new pod fills at once.
     fills: u64,
     pods: u64,
@@ -46,6 +48,7 @@ impl Throttled {
             besides: 0,
             full: false,
             others: false,
+            batch: None,
             fills: 0,
             pods: 1,
             change: |_| {},
@@ -84,9 +87,13 @@ impl Throttled {
         // The server's rate is a mean over 30 s.
         self.dispatched.push_front(done);
         self.dispatched.truncate(6);
+        let after = self.fleet.now.plus(Duration::from_secs(5));
         let age = self.waiting * 1000 / self.arrivals.max(1);
+        let age = self
+            .batch
+            .map_or(Duration::from_millis(age), |batch| after.since(batch));
         let backlog = TypeBacklog {
-            age: Duration::from_millis(age),
+            age,
             add_rate_milli: self.arrivals * 1000,
             dispatch_rate_milli: self.dispatched.iter().sum::<u64>() * 1000 / 30,
             rate_limited: self.rate_limited,
@@ -284,6 +291,44 @@ fn a_backlog_whose_head_does_not_move_adds_no_replica() {
     }
 }
 
+/// 4,000 tasks at once for two pods that take 8 each per second, of which a further one takes as
+/// many.
+fn batch() -> Throttled {
+    let mut load = Throttled::new(0, 8);
+    load.fleet = TestFleet::settled(policy(), 2, Duration::from_millis(25));
+    load.batch = Some(load.fleet.now);
+    load.waiting = 4_000;
+    load
+}
+
+#[test]
+fn a_batch_that_arrived_at_once_measures_the_capacity_and_adds_replicas() {
+    let mut load = batch();
+    let mut sizes = Vec::new();
+    while load.waiting > 0 {
+        let decision = load.next();
+        assert!(!activity(&decision, |demand| demand.untaken));
+        assert!(decision.desired >= 2, "{}", decision.sentence());
+        sizes.push(decision.desired);
+        assert!(sizes.len() < 40, "{sizes:?}");
+    }
+    // Two pods alone would take 250 s.
+    assert_eq!((sizes.len() * 5, sizes.iter().max()), (105, Some(&6)));
+}
+
+#[test]
+fn a_batch_is_taken_although_its_workers_report_once_a_minute() {
+    // New pods report once, with every slot free, and not again for a minute.
+    let mut load = batch();
+    load.fleet.counts = false;
+    load.fleet.reported_at = Some(load.fleet.now.plus(Duration::from_secs(5)));
+    for _ in 0..12 {
+        let decision = load.next();
+        assert!(!activity(&decision, |demand| demand.untaken));
+        assert!(decision.desired >= 2, "{}", decision.sentence());
+    }
+}
+
 #[test]
 fn a_backlog_that_other_workers_take_measures_no_capacity() {
     // The head moves, but these workers have nothing to do.
@@ -327,7 +372,7 @@ fn replicas_that_take_no_more_tasks_in_all_are_taken_back_and_tried_again_later(
     assert!(activity(&decision, |demand| demand.in_vain));
     let sentence = decision.sentence();
     assert!(
-        sentence.ends_with("; more replicas took no more tasks in all"),
+        sentence.ends_with("; adding replicas did not raise the throughput"),
         "{sentence}"
     );
 }

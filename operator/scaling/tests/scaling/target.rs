@@ -31,6 +31,12 @@ fn drain(decision: &Decision) -> u64 {
     activity.map_or(0, |activity| activity.terms.drain_milli)
 }
 
+/// The learned time of an activity, in milliseconds.
+fn task_millis(decision: &Decision) -> u64 {
+    let mean = decision.inputs.service_time.activity.mean();
+    u64::try_from(mean.as_millis()).unwrap()
+}
+
 #[test]
 fn the_longer_tasks_may_wait_the_fewer_slots_stay_free() {
     let by_target = [5, 30, 600].map(|target| in_flight(None, target));
@@ -185,6 +191,76 @@ fn no_pod_is_requested_for_tasks_that_are_gone_before_it_is_ready() {
     assert!(asks(None) > 4000);
     assert!(asks(Some(Duration::from_secs(1))) > 4000);
     assert_eq!(asks(Some(Duration::from_mins(1))), 4000);
+}
+
+#[test]
+fn a_backlog_is_cleared_within_a_long_target() {
+    let policy = Policy {
+        target_utilization: None,
+        queue_wait_target: Duration::from_mins(10),
+        max: 100,
+        ..policy()
+    };
+    let mut fleet = TestFleet::settled(policy, 2, Duration::from_secs(1));
+    fleet.start_up = Some(Duration::from_secs(3));
+    let decision = fleet.reads_next(waiting(60_000));
+    // The work of 60,000 tasks in 592 s, by 10 slots.
+    let expected = 60_000 * task_millis(&decision) / 592 / 10;
+    let found = drain(&decision);
+    assert!(found.abs_diff(expected) < 10, "{found} {expected}");
+}
+
+/// Replaces the last pod by one that is not ready.
+fn with_a_starting_pod(mut observation: Observation) -> Observation {
+    observation.replicas.ready -= 1;
+    observation.replicas.starting = 1;
+    if let Reading::Known { value, .. } = &mut observation.slots
+        && let Some(pod) = value.pods.last_mut()
+    {
+        *pod = PodSlots {
+            phase: PodPhase::Starting,
+            listed: false,
+            fresh: false,
+            reported_at: None,
+            reported_after: None,
+            types: PerType::default(),
+            ..pod.clone()
+        };
+    }
+    observation
+}
+
+#[test]
+fn a_pod_that_never_becomes_ready_does_not_count_as_if_it_had_worked_all_the_time() {
+    let policy = Policy {
+        min: 6,
+        max: 100,
+        ..policy()
+    };
+    let mut fleet = TestFleet::settled(policy, 6, Duration::from_secs(1));
+    fleet.start_up = Some(Duration::from_secs(30));
+    let mut sequence = 1_000;
+    let mut next = |fleet: &mut TestFleet, backlog| {
+        fleet.wait(5);
+        sequence += 1;
+        let observation = fleet.observation(Reading::Known {
+            value: activities(sequence, backlog),
+            taken_at: fleet.now,
+        });
+        fleet.step(&with_a_starting_pod(observation))
+    };
+    fleet.used = vec![7; 5];
+    for _ in 0..60 {
+        fleet.processed += 35;
+        drop(next(&mut fleet, TypeBacklog::default()));
+    }
+    fleet.used = vec![10; 5];
+    fleet.processed += 35;
+    let decision = next(&mut fleet, waiting(4_000));
+    // The work of 4,000 tasks, less what 6 pods of 10 slots do in 30 s, in 5 s and at 75 %.
+    let expected = (4_000 * task_millis(&decision) - 6 * 10 * 30_000) * 4 / 3 / 5 / 10;
+    let found = drain(&decision);
+    assert!(found.abs_diff(expected) < 10, "{found} {expected}");
 }
 
 #[test]

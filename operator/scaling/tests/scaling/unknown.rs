@@ -27,6 +27,41 @@ fn full_pods_without_heartbeats_are_not_shrunk_while_tasks_wait() {
 }
 
 #[test]
+fn workers_that_never_report_keep_their_replicas_while_the_arrivals_are_unknown() {
+    // 40 tasks of a second arrive each second and find a slot at once: only their rate is seen.
+    let policy = Policy {
+        target_utilization: None,
+        queue_wait_target: Duration::from_secs(30),
+        max: 100,
+        ..policy()
+    };
+    let mut fleet = TestFleet::new(policy, 1);
+    fleet.slots_unknown = Some(UnknownReason::NoHeartbeats);
+    fleet.start_up = Some(Duration::from_secs(3));
+    let steady = TypeBacklog {
+        add_rate_milli: 40_000,
+        dispatch_rate_milli: 40_000,
+        ..TypeBacklog::default()
+    };
+    for _ in 0..60 {
+        drop(fleet.reads_next(steady));
+    }
+    let needed = fleet.requested;
+    assert!(needed > 4, "{needed}");
+    for failed in [1, 2, 6] {
+        for _ in 0..failed {
+            fleet.wait(5);
+            drop(fleet.fails());
+        }
+        for reading in 1..=20 {
+            let decision = fleet.reads_next(steady);
+            let said = decision.sentence();
+            assert_eq!(decision.desired, needed, "{failed} {reading}: {said}");
+        }
+    }
+}
+
+#[test]
 fn a_fleet_grows_with_the_age_of_its_backlog_although_the_worker_list_is_refused() {
     // Every slot was taken when the slots were last known.
     let mut full = TestFleet::settled(policy(), 10, SECOND);
@@ -234,9 +269,9 @@ fn a_backlog_that_the_workers_do_not_take_adds_no_workers() {
     let decision = last.unwrap();
     assert_eq!(outcome(&decision), (1, "CoolingDown"));
     assert!(
-        decision.sentence().contains(
-            "these workers do not take the 50 waiting tasks, although activity slots are free"
-        ),
+        decision
+            .sentence()
+            .contains("50 waiting tasks are not taken, although activity slots are free"),
         "{}",
         decision.sentence()
     );
@@ -287,8 +322,8 @@ fn the_sentence_says_that_tasks_are_not_taken_while_others_are_in_work() {
     assert_eq!(
         decision.sentence(),
         "kept at 1: 1 activity slot in use (1 on average); 50 activity tasks wait; 1 replica of \
-         10 slots at 75% covers the slots in use; these workers do not take the waiting tasks, \
-         although slots are free"
+         10 slots at 75% covers the slots in use; the waiting tasks are not taken, although slots \
+         are free"
     );
 }
 

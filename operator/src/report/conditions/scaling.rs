@@ -313,7 +313,7 @@ fn limit_message(reason: scaling::Reason, policy: &Policy) -> String {
              help"
         }
         scaling::Reason::ThroughputLimited => {
-            "more replicas took no more tasks in all: look at what the tasks wait for, such as a \
+            "adding replicas did not raise the throughput: look at what the tasks wait for, such as a \
              database, a service or a rate limit that the workers share"
         }
         other => other.describe(),

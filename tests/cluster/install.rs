@@ -1,7 +1,7 @@
 //! What a release has to install the operator with: the plain YAML, by kubectl, and the packaged
 //! chart, by Helm. Only the image differs: the sandbox has its own, which no registry has.
 
-use std::{ffi::OsString, fs};
+use std::{ffi::OsString, fs, net::TcpListener};
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -164,6 +164,45 @@ async fn the_pods_take_containers_volumes_variables_and_names() {
                 .condition_is("ScalingActive", "True", "Active")
                 .await
                 .map(drop)
+        })
+        .await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_works_on_the_network_of_its_node() {
+    alone("the-network-of-the-node", |cluster| async move {
+        on_a_bare_cluster(&cluster, |release| async move {
+            let cluster = release.cluster.clone();
+            // The node may share its network with others: 8080 can be taken.
+            let free = TcpListener::bind("0.0.0.0:0")?.local_addr()?.port();
+            let values = json!({
+                "replicas": 1, "hostNetwork": true, "ports": {"metrics": free},
+            });
+            let values = file(&cluster, "host.json", &values)?;
+            let values = format!("--values={}", values.display());
+            let package = package(&cluster)?;
+            release.helm(&["install", "--create-namespace"], &package, &[&values])?;
+            one_pod_runs(&cluster, 1).await?;
+            let pods = Api::<Pod>::namespaced(cluster.client.clone(), OPERATOR_NAMESPACE);
+            let chosen =
+                ListParams::default().labels(&format!("app.kubernetes.io/name={OPERATOR}"));
+            let list = pods.list(&chosen).await?;
+            let status = list.items.first().and_then(|pod| pod.status.as_ref());
+            let (pod, node) = status
+                .map(|it| (&it.pod_ip, &it.host_ip))
+                .context("no pod")?;
+            anyhow::ensure!(pod.is_some() && pod == node, "{pod:?}, {node:?}");
+            // The names of Services resolve, and Temporal is reached.
+            cluster
+                .apply(one_queue(&cluster.queue("all"), 1, 1, &json!({})))
+                .await?;
+            cluster
+                .condition_is("ScalingActive", "True", "Active")
+                .await?;
+            let test = ["test", OPERATOR, "--timeout=120s"];
+            output(cluster.sandbox.helm().args(test).args(PLACE)).map(drop)
         })
         .await
     })

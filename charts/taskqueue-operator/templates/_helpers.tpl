@@ -62,6 +62,12 @@ true
 {{- end -}}
 {{- end -}}
 
+{{/* The DNS policy of the pods. On the network of the node, the default would not resolve the names of
+     Services. Empty: that of Kubernetes. */}}
+{{- define "taskqueue-operator.dnsPolicy" -}}
+{{- default (ternary "ClusterFirstWithHostNet" "" .Values.hostNetwork) .Values.dnsPolicy -}}
+{{- end -}}
+
 {{/* The labels of the selectors. They must never change in a running release. */}}
 {{- define "taskqueue-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "taskqueue-operator.name" . }}

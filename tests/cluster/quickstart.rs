@@ -193,7 +193,9 @@ async fn runs_as_written(quick_start: &QuickStart) -> anyhow::Result<()> {
         } else {
             let printed = output(&mut quick_start.shell(&command)?)?;
             if command.contains(" explain ") {
-                anyhow::ensure!(printed.contains("greetings"), "{command}: {printed}");
+                for part in ["greetings", "LAST CHANGE", "to 0: no task waits"] {
+                    anyhow::ensure!(printed.contains(part), "{command}: {part}: {printed}");
+                }
             }
         }
     }

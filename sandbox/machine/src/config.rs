@@ -279,6 +279,24 @@ mod tests {
     }
 
     #[test]
+    fn coredns_has_the_plugins_that_its_configuration_names_and_no_other() {
+        let program = include_str!("../modules/coredns/main.go");
+        let built: BTreeSet<&str> = program
+            .lines()
+            .filter_map(|line| line.split_once("/coredns/plugin/"))
+            .map(|(_, name)| name.trim_end_matches('"'))
+            .collect();
+        let corefile = corefile(&paths());
+        let named: BTreeSet<&str> = corefile
+            .lines()
+            .filter_map(|line| line.strip_prefix("    "))
+            .filter(|line| line.starts_with(char::is_alphabetic))
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        assert_eq!(built, named);
+    }
+
+    #[test]
     fn prometheus_scrapes_temporal_and_the_annotated_pods() {
         let config = prometheus(&paths());
         let jobs: Vec<_> = config["scrape_configs"]

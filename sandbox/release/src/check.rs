@@ -233,6 +233,11 @@ fn prints_its_version(program: &Path, architecture: Architecture) -> Result<Stri
     Ok(format!("prints {:?}", printed.trim()))
 }
 
+/// The documents of a YAML stream. Versions of Helm differ in the blank lines between them.
+fn documents(stream: &str) -> Vec<&str> {
+    stream.split("\n---\n").map(str::trim_end).collect()
+}
+
 /// The package has this version, pins the image, and renders to the plain YAML.
 fn package_and_yaml(helm: &Path, folder: &Path, record: &Record) -> Result<String> {
     let (chart, values) = chart::facts(helm, folder)?;
@@ -255,7 +260,7 @@ fn package_and_yaml(helm: &Path, folder: &Path, record: &Record) -> Result<Strin
     let file = folder.join(INSTALL);
     let yaml = fs::read_to_string(&file).attempt(|| format!("reading {}", file.display()))?;
     let image = format!("{}@{}", operator.reference, operator.digest);
-    if chart::render(helm, folder)? != yaml {
+    if documents(&chart::render(helm, folder)?) != documents(&yaml) {
         return Err(Error::source(
             INSTALL,
             format!("it is not what {package} renders to"),

@@ -60,12 +60,15 @@ pub(crate) struct Component {
     pub(crate) address: String,
 }
 
-/// The init process mounts folders of the state here, for users who may not enter the state folder.
+/// The init process mounts folders of the state and the folder of Temporal's program here, for users
+/// who may enter neither the state folder nor the cache.
 pub(crate) const MOUNTED: &str = "/run/sandbox";
+/// The folder below [`MOUNTED`] with Temporal's program.
+pub(crate) const TEMPORAL: &str = "temporal";
 
-/// The folders below [`MOUNTED`], with their owners.
+/// The folders of the state that are mounted below [`MOUNTED`], with their owners.
 pub(crate) fn mounted(owners: &Owners) -> [(&'static str, Owner); 2] {
-    [("postgres", owners.postgres), ("mail", owners.mail)]
+    [("postgres", owners.postgres), ("mail", owners.nobody)]
 }
 
 /// The users of the components that must not run as root.
@@ -74,7 +77,7 @@ pub(crate) struct Owners {
     /// Debian's user `postgres`.
     pub(crate) postgres: Owner,
     /// `nobody`.
-    pub(crate) mail: Owner,
+    pub(crate) nobody: Owner,
 }
 
 /// The address of an external cluster's API inside the sandbox.
@@ -128,9 +131,9 @@ struct Build<'a> {
 impl Build<'_> {
     fn services(&self, owners: &Owners) -> Vec<Component> {
         vec![
-            self.temporal(),
+            self.temporal(owners.nobody),
             self.postgres(owners.postgres),
-            self.smtp(owners.mail),
+            self.smtp(owners.nobody),
             self.gateway(),
             self.prometheus(),
         ]
@@ -197,7 +200,7 @@ mod tests {
         };
         let owners = Owners {
             postgres: (101, 102),
-            mail: (65534, 65534),
+            nobody: (65534, 65534),
         };
         let machine = Machine {
             paths,
@@ -240,7 +243,14 @@ mod tests {
             .iter()
             .filter_map(|c| Some((c.name, c.owner?)))
             .collect();
-        assert_eq!(owned, [("postgres", (101, 102)), ("smtp", (65534, 65534))]);
+        assert_eq!(
+            owned,
+            [
+                ("temporal", (65534, 65534)),
+                ("postgres", (101, 102)),
+                ("smtp", (65534, 65534)),
+            ]
+        );
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use crate::{
-    components::{Build, Component, MOUNTED, Owner, Step, Stop, readiness::Probe, step, text},
+    components::{
+        Build, Component, MOUNTED, Owner, Step, Stop, TEMPORAL, readiness::Probe, step, text,
+    },
     net::NODE_ADDRESS,
 };
 
@@ -11,9 +13,12 @@ use crate::{
 const MAIL_SERVER: &str = include_str!("mail_server.py");
 
 impl Build<'_> {
-    pub(super) fn temporal(&self) -> Component {
+    /// The development server. The program comes from PyPI and not from its authors, so it does not
+    /// run as root.
+    pub(super) fn temporal(&self, owner: Owner) -> Component {
+        let program = Path::new(MOUNTED).join(TEMPORAL).join("temporal");
         let namespace = [
-            text(&self.programs.temporal),
+            text(&program),
             "operator".into(),
             "namespace".into(),
             "describe".into(),
@@ -23,10 +28,11 @@ impl Build<'_> {
         ];
         Component {
             ready: Probe::Command(namespace.to_vec(), None),
+            owner: Some(owner),
             address: format!("{NODE_ADDRESS}:7233"),
             ..Self::component(
                 "temporal",
-                &self.programs.temporal,
+                &program,
                 &[
                     "server",
                     "start-dev",

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Installs the packages that a release for these architectures needs, and returns where Helm is:
-/// `HELM` of the environment, the one that the sandbox builds, or the machine's. `compiles` tells
+/// `HELM` of the environment, or else the pinned version, which is built once. `compiles` tells
 /// whether the programs are still to be compiled.
 pub fn provision(
     paths: &Paths,
@@ -48,7 +48,8 @@ pub fn provision(
     helm(paths, progress)
 }
 
-/// Helm: of the environment, built by the sandbox, or installed. Builds it otherwise.
+/// Helm: of the environment, or the pinned version. Never the one of the machine: what a release
+/// contains must not depend on where it is made.
 fn helm(paths: &Paths, progress: Progress) -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("HELM") {
         return Ok(named.into());
@@ -60,10 +61,7 @@ fn helm(paths: &Paths, progress: Progress) -> Result<PathBuf> {
     if built.is_file() {
         return Ok(built);
     }
-    match which::find("helm") {
-        Some(installed) => Ok(installed),
-        None => tools::build(paths, module, "which packs the chart", progress),
-    }
+    tools::build(paths, module, "which packs the chart", progress)
 }
 
 /// What comes from the distribution. `runs` tells whether this machine can run programs of an

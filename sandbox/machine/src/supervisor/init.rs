@@ -40,7 +40,7 @@ pub(crate) fn run(machine: &Machine) -> Result<()> {
     let reaper = Reaper::start();
     let owners = owners()?;
     let components = if machine.external_cluster.is_some() {
-        namespaces::services_only(&machine.paths, &owners, &reaper)?;
+        namespaces::services_only(machine, &owners, &reaper)?;
         forward_for_external_cluster(&machine.paths)?;
         components::services_only(machine, &owners)
     } else {
@@ -115,11 +115,11 @@ fn owners() -> Result<Owners> {
         );
         return Ok(Owners {
             postgres: own,
-            mail: own,
+            nobody: own,
         });
     }
     Ok(Owners {
         postgres: namespaces::owner("postgres")?,
-        mail: namespaces::owner("nobody")?,
+        nobody: namespaces::owner("nobody")?,
     })
 }

@@ -11,7 +11,7 @@ use std::{
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 
 use crate::{
-    components::{self, MOUNTED, Owner, Owners},
+    components::{self, MOUNTED, Owner, Owners, TEMPORAL},
     config::{self, HostFacts},
     error::{Attempt, Error, Result},
     files::make_folder,
@@ -26,12 +26,13 @@ use crate::{
 const OVERLAY_MAGIC: i64 = 0x794c_7630;
 
 /// Sets up the namespaces for services with an external cluster: loopback is the only network.
-pub(super) fn services_only(paths: &Paths, owners: &Owners, reaper: &Reaper) -> Result<()> {
+pub(super) fn services_only(machine: &Machine, owners: &Owners, reaper: &Reaper) -> Result<()> {
+    let paths = &machine.paths;
     for folder in [paths.logs(), paths.state.join("prometheus")] {
         make_folder(&folder)?;
     }
     config::write_services(paths)?;
-    mounts(paths, owners)?;
+    mounts(machine, owners)?;
     ip(reaper, &paths.run(), &[&["link", "set", "lo", "up"]])
 }
 
@@ -46,7 +47,7 @@ pub(super) fn cluster(machine: &Machine, owners: &Owners, reaper: &Reaper) -> Re
         make_folder(&folder)?;
     }
     config::write(paths, &host_facts(machine))?;
-    mounts(paths, owners)?;
+    mounts(machine, owners)?;
     network(reaper, &paths.run())
 }
 
@@ -59,7 +60,8 @@ fn host_facts(machine: &Machine) -> HostFacts {
     }
 }
 
-fn mounts(paths: &Paths, owners: &Owners) -> Result<()> {
+fn mounts(machine: &Machine, owners: &Owners) -> Result<()> {
+    let paths = &machine.paths;
     mount_change(
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
@@ -83,6 +85,11 @@ fn mounts(paths: &Paths, owners: &Owners) -> Result<()> {
             .attempt(|| format!("restricting access to {}", source.display()))?;
         mount_bind(&source, &target).attempt(|| format!("mounting {}", target.display()))?;
     }
+    let program = &machine.programs.temporal;
+    let folder = Path::new(MOUNTED).join(TEMPORAL);
+    make_folder(&folder)?;
+    mount_bind(program.parent().unwrap_or(Path::new("/")), &folder)
+        .attempt(|| format!("mounting the folder of {}", program.display()))?;
     let rules = Path::new(MOUNTED).join("postgres/pg_hba.conf");
     fs::copy(paths.config().join("pg_hba.conf"), &rules)
         .attempt(|| format!("writing {}", rules.display()))?;

@@ -218,14 +218,14 @@ impl Runner {
     fn ask(&self, started: jiff::Timestamp) -> Result<(), String> {
         match &self.component.ready {
             Probe::Command(command, wanted) => {
-                let printed = self.output(command, None, PROBE_TIMEOUT)?;
+                let printed = self.output(command, self.component.owner, PROBE_TIMEOUT)?;
                 match wanted {
                     Some(wanted) if printed.trim() != *wanted => Err(printed.trim().to_owned()),
                     _ => Ok(()),
                 }
             }
             Probe::FreshTrue(command) => {
-                let printed = self.output(command, None, PROBE_TIMEOUT)?;
+                let printed = self.output(command, self.component.owner, PROBE_TIMEOUT)?;
                 if probe::is_fresh_true(&printed, started) {
                     Ok(())
                 } else {

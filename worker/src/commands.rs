@@ -93,7 +93,7 @@ pub async fn cancel(settings: TemporalSettings, args: &CancelArgs) -> anyhow::Re
             anyhow::bail!("{workflow_id}: {}", failure.message)
         }
         Err(WorkflowUpdateError::NotFound(_)) => {
-            anyhow::bail!("{workflow_id}: there is no such order that still runs")
+            anyhow::bail!("{workflow_id}: no running order has this ID")
         }
         Err(error) => Err(anyhow::Error::new(error).context(workflow_id)),
     }

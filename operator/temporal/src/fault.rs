@@ -79,7 +79,7 @@ impl Fault {
                 "the server and the operator support no common TLS version and cipher suite"
             }
             Self::ProxyCredentials => {
-                "the proxy requires another user name and password than the connection has"
+                "the proxy requires a user name and a password that the connection does not have"
             }
             Self::ProxyRefuses => "the proxy refuses to connect to the server",
             Self::NotAProxy => "no HTTP proxy answers at the address of the proxy",

@@ -32,28 +32,40 @@ pub enum ProxyError {
         source: std::io::Error,
     },
     /// It does not answer in time.
-    #[error("the proxy {proxy} (TASKQUEUE_PROXY_ADDRESS) does not answer")]
+    #[error(
+        "the proxy {proxy} (TASKQUEUE_PROXY_ADDRESS) does not answer; check that it is an HTTP \
+         proxy, and that the network lets the pods reach it"
+    )]
     Silent {
         /// host:port of the proxy.
         proxy: String,
     },
     /// It closes the connection, or its answer is not HTTP.
-    #[error("the proxy {proxy} (TASKQUEUE_PROXY_ADDRESS) gives no answer in HTTP")]
+    #[error(
+        "the proxy {proxy} (TASKQUEUE_PROXY_ADDRESS) gives no answer in HTTP; set the address of \
+         an HTTP proxy"
+    )]
     NotHttp {
         /// host:port of the proxy.
         proxy: String,
     },
-    /// It requires another user name and password.
+    /// It requires a user name and a password, or others than those that were sent.
     #[error(
-        "the proxy {proxy} requires another user name and password than those of \
-         TASKQUEUE_PROXY_USERNAME and TASKQUEUE_PROXY_PASSWORD"
+        "the proxy {proxy} requires {} (HTTP 407); set TASKQUEUE_PROXY_USERNAME and \
+         TASKQUEUE_PROXY_PASSWORD",
+        credentials(*.sent)
     )]
     Credentials {
         /// host:port of the proxy.
         proxy: String,
+        /// Whether a user name and a password were sent.
+        sent: bool,
     },
     /// It answers with another status than success.
-    #[error("the proxy {proxy} does not connect to {server}: it answers HTTP {status}")]
+    #[error(
+        "the proxy {proxy} does not connect to {server} (HTTP {status}); ask who runs it to allow \
+         CONNECT to this address"
+    )]
     Refused {
         /// host:port of the proxy.
         proxy: String,
@@ -62,6 +74,15 @@ pub enum ProxyError {
         /// The status of the answer.
         status: u16,
     },
+}
+
+/// What a proxy requires that was sent a user name and a password, or none.
+const fn credentials(sent: bool) -> &'static str {
+    if sent {
+        "another user name or password"
+    } else {
+        "a user name and a password"
+    }
 }
 
 /// Opens a tunnel to `server`, host:port.
@@ -105,11 +126,16 @@ async fn request(proxy: &ProxySettings, server: &str) -> Result<TokioIo<Upgraded
         .method(Method::CONNECT)
         .uri(server)
         .header(HOST, server);
-    if let Some(authorization) = proxy.authorization() {
+    let authorization = proxy.authorization();
+    let sent = authorization.is_some();
+    if let Some(authorization) = authorization {
         request = request.header(PROXY_AUTHORIZATION, authorization);
     }
     let refused = |status: StatusCode| match status {
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => ProxyError::Credentials { proxy: address() },
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => ProxyError::Credentials {
+            proxy: address(),
+            sent,
+        },
         status => ProxyError::Refused {
             proxy: address(),
             server: server.to_owned(),
@@ -186,24 +212,28 @@ mod tests {
         for (behavior, expected) in [
             (
                 ProxyBehavior::Answer("HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"),
-                "the proxy PROXY requires another user name and password than those of \
+                "the proxy PROXY requires another user name or password (HTTP 407); set \
                  TASKQUEUE_PROXY_USERNAME and TASKQUEUE_PROXY_PASSWORD",
             ),
             (
                 ProxyBehavior::Answer("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"),
-                "the proxy PROXY does not connect to temporal:7233: it answers HTTP 403",
+                "the proxy PROXY does not connect to temporal:7233 (HTTP 403); ask who runs it to \
+                 allow CONNECT to this address",
             ),
             (
                 ProxyBehavior::Answer("220 mail.example.com ESMTP\r\n"),
-                "the proxy PROXY (TASKQUEUE_PROXY_ADDRESS) gives no answer in HTTP",
+                "the proxy PROXY (TASKQUEUE_PROXY_ADDRESS) gives no answer in HTTP; set the \
+                 address of an HTTP proxy",
             ),
             (
                 ProxyBehavior::Answer(""),
-                "the proxy PROXY (TASKQUEUE_PROXY_ADDRESS) gives no answer in HTTP",
+                "the proxy PROXY (TASKQUEUE_PROXY_ADDRESS) gives no answer in HTTP; set the \
+                 address of an HTTP proxy",
             ),
             (
                 ProxyBehavior::Wait,
-                "the proxy PROXY (TASKQUEUE_PROXY_ADDRESS) does not answer",
+                "the proxy PROXY (TASKQUEUE_PROXY_ADDRESS) does not answer; check that it is an \
+                 HTTP proxy, and that the network lets the pods reach it",
             ),
         ] {
             let timeout = match behavior {

@@ -32,7 +32,7 @@ pub enum UrlError {
     UnknownTls,
     /// The password would be sent without encryption.
     #[error(
-        "its password could be read on the way: use smtps:// or ?tls=required, or say ?tls=none if \
+        "its password could be read in transit: use smtps:// or ?tls=required, or say ?tls=none if \
          the network is trusted"
     )]
     PasswordInClear,
@@ -207,7 +207,7 @@ mod tests {
         for url in ["smtp://a:b@mail", "smtp://a:b@mail?tls=opportunistic"] {
             assert_eq!(
                 problem(url),
-                "its password could be read on the way: use smtps:// or ?tls=required, or say \
+                "its password could be read in transit: use smtps:// or ?tls=required, or say \
                  ?tls=none if the network is trusted"
             );
         }

@@ -93,7 +93,7 @@ async fn a_proxy_that_refuses_is_named() {
         error.to_string(),
         format!(
             "cannot connect to Temporal at {SERVER}: the proxy {proxy} requires another user name \
-             and password than those of TASKQUEUE_PROXY_USERNAME and TASKQUEUE_PROXY_PASSWORD"
+             or password (HTTP 407); set TASKQUEUE_PROXY_USERNAME and TASKQUEUE_PROXY_PASSWORD"
         )
     );
 }

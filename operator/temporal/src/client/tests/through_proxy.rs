@@ -142,8 +142,8 @@ async fn what_a_proxy_answers_instead_is_named() {
                 "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
             )),
             (unavailable, Fault::ProxyCredentials),
-            "the proxy requires another user name and password than the connection has (HTTP 407 \
-             from PROXY)",
+            "the proxy requires a user name and a password that the connection does not have (HTTP \
+             407 from PROXY)",
         ),
         (
             Some(ProxyBehavior::Answer(

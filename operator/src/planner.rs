@@ -105,7 +105,7 @@ fn protections(
     known: &QueueState,
     now: Time,
 ) -> Vec<Protection> {
-    // Of a target, nothing is written but its size.
+    // Of a target, nothing is written but its replicas and the deletion costs of its pods.
     if queue.target.is_some() || queue.policy.mode != Mode::Active {
         return Vec::new();
     }
@@ -220,8 +220,8 @@ fn budget(fleet: &Fleet, queue: &Queue, step: &Step, seen: &ObservedQueue) -> Bu
     }
 }
 
-/// What the Deployment of a queue should keep of its recurring load. Of a target, nothing is
-/// written but its size, and nothing at all while nothing is carried out.
+/// What the Deployment of a queue should keep of its recurring load. A target is not annotated, and
+/// nothing is written while nothing is carried out.
 fn remember(queue: &Queue, seen: &ObservedQueue, state: &QueueState) -> Option<Remember> {
     let existing = seen.existing.as_deref()?;
     let metadata = &existing.metadata;

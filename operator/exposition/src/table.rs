@@ -72,7 +72,7 @@ pub const QUEUE_DEPTH: Spec = gauge(
 pub const QUEUE_LONGEST: Spec = gauge(
     "taskqueue_operator_workqueue_longest_wait_seconds",
     &[],
-    "How long the fleet has waited that has waited longest for a reconcile; 0 if none waits.",
+    "The longest time that a fleet has been waiting for a reconcile; 0 if none is.",
 );
 /// `workqueue_queue_duration_seconds`.
 pub const QUEUE_WAIT: Spec = Spec {

@@ -51,7 +51,7 @@ pub fn error_policy(object: Arc<GuardedFleet>, error: &Error, context: Arc<Conte
         .map_or(wait, |requested| requested.max(wait));
     let wait = wait.saturating_add(jitter(metadata, error.class()));
     let now = context.shared.clock.now().monotonic;
-    // A time that has passed was that of this pass.
+    // A due time in the past is the one that started this pass.
     let due = requeue_at.filter(|at| *at > now);
     let wait = due.map_or(wait, |at| wait.min(at.since(now)));
     context.shared.due(metadata, wait);

@@ -104,7 +104,8 @@ impl Inputs<'_> {
         }
     }
 
-    /// A queue whose workload somebody else deploys: of it only the replicas are written.
+    /// A queue whose workload somebody else deploys: of it only the replicas, and the
+    /// deletion costs of its pods, are written.
     fn of_target(&self, target: &ReadTarget) -> Desired {
         let step = match (self.connection, target, &self.seen.rival) {
             (Err(why), _, _) | (Ok(_), Err(why), _) => Step::Hold(why.clone()),

@@ -63,6 +63,10 @@ pub struct QueueView {
     /// How long a task may wait, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_target_seconds: Option<f64>,
+    /// The share of the slots that should be in use, in percent, if the spec sets it. Without it,
+    /// the wait target decides how many slots stay free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_utilization_percent: Option<u32>,
     /// Replicas that should run, if they are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub desired: Option<u32>,
@@ -146,6 +150,7 @@ pub fn of_fleet(fleet: &TaskQueueWorker, scrape: Option<&Scrape>) -> FleetView {
             max: spec.replicas.max,
             mode: policy.map(|policy| word(policy.mode)),
             wait_target_seconds: policy.map(|policy| policy.queue_wait_target.as_secs_f64()),
+            target_utilization_percent: policy.and_then(|policy| policy.target_utilization),
             desired: known.and_then(|known| known.desired),
             ready: known.and_then(|known| known.ready),
             deciding: None,

@@ -24,6 +24,9 @@ pub(super) fn now_lines(queue: &QueueView) -> Vec<String> {
         Some(PAUSED) => lines.push(fact("mode", "Paused: the operator decides nothing")),
         _ => {}
     }
+    if let Some(target) = queue.wait_target_seconds {
+        lines.push(fact("sized by", &rule(target, queue)));
+    }
     if let Some(deciding) = &queue.deciding {
         lines.push(fact("deciding", &decided(deciding)));
     }
@@ -31,6 +34,20 @@ pub(super) fn now_lines(queue: &QueueView) -> Vec<String> {
         lines.extend(figure_lines(queue, figures));
     }
     lines
+}
+
+/// What decides the size, and how many slots stay free.
+fn rule(target: f64, queue: &QueueView) -> String {
+    let target = seconds(target);
+    queue.target_utilization_percent.map_or_else(
+        || format!("queueWaitTarget {target}, which also decides how many slots stay free"),
+        |percent| {
+            format!(
+                "queueWaitTarget {target}, and targetUtilization {percent}%, which decides how \
+                 many slots stay free"
+            )
+        },
+    )
 }
 
 fn figure_lines(queue: &QueueView, figures: &Figures) -> Vec<String> {

@@ -82,8 +82,8 @@ pub struct QueuePlan {
     pub queue: String,
     /// The name of its Deployment, or of its target.
     pub workload_name: String,
-    /// The resource of its target; `None` if it has a Deployment of ours, or if its target could not
-    /// be read. Of a target only the replicas and the ranks of its pods are written.
+    /// The resource of its target; `None` if it has a Deployment of ours, or if its target could
+    /// not be read. Of a target only the replicas and the ranks of its pods are written.
     pub target: Option<ApiResource>,
     /// What to do about the Deployment. A new one is created with `initial_replicas`.
     pub step: Step,

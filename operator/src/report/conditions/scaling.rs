@@ -313,8 +313,8 @@ fn limit_message(reason: scaling::Reason, policy: &Policy) -> String {
              help"
         }
         scaling::Reason::ThroughputLimited => {
-            "adding replicas did not raise the throughput: look at what the tasks wait for, such as a \
-             database, a service or a rate limit that the workers share"
+            "adding replicas did not raise the throughput: look at what the tasks wait for, such \
+             as a database, a service or a rate limit that the workers share"
         }
         other => other.describe(),
     };

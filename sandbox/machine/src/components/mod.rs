@@ -60,8 +60,8 @@ pub(crate) struct Component {
     pub(crate) address: String,
 }
 
-/// The init process mounts folders of the state and the folder of Temporal's program here, for users
-/// who may enter neither the state folder nor the cache.
+/// The init process mounts folders of the state, and the folder of Temporal's program, here, for
+/// users who may enter neither the state folder nor the cache.
 pub(crate) const MOUNTED: &str = "/run/sandbox";
 /// The folder below [`MOUNTED`] with Temporal's program.
 pub(crate) const TEMPORAL: &str = "temporal";

@@ -17,7 +17,7 @@ use crate::{
     files::make_folder,
     machine::Machine,
     net::{BRIDGE, NODE_ADDRESS, SERVICE_RANGE},
-    paths::{COVERED, Paths},
+    paths::COVERED,
     supervisor::reaper::Reaper,
     which,
 };

@@ -362,9 +362,9 @@ impl Formula {
         (reporting + self.blind).min(self.live).max(reporting)
     }
 
-    /// p(H) × s with the reserve, or the burst if that is more, but at most what the tasks can fill;
-    /// with the dispatch rate capped at `limit`. The fleet grows only if a further pod would still
-    /// find tasks to clear.
+    /// p(H) × s with the reserve, or the burst if that is more, but at most what the tasks can
+    /// fill; with the dispatch rate capped at `limit`. The fleet grows only if a further pod would
+    /// still find tasks to clear.
     fn drain(&self, limit: Option<Milli>) -> Milli {
         let now = self.clears(self.backlog, limit);
         if now <= self.requested || self.start_up <= ALREADY_READ {
@@ -417,8 +417,8 @@ impl Formula {
     }
 
     /// p(H) ÷ C with the reserve, H at least a minute, as far as the capacity allows. No less than
-    /// the requested replicas while λ is unknown. While the server limits the rate, no more than the
-    /// replicas that are ready.
+    /// the requested replicas while λ is unknown. While the server limits the rate, no more than
+    /// the replicas that are ready.
     fn capacity(&self) -> Milli {
         let Some(capacity) = self.capacity else {
             return Milli::ZERO;

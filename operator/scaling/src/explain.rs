@@ -43,8 +43,8 @@ pub(crate) fn change(context: &Context<'_>, decision: &Decision) -> String {
     }
 }
 
-/// Explains a demand of zero: nothing waits, or what waits is not taken. Why not, nobody knows here:
-/// these workers may not serve it, or Temporal may not hand it out.
+/// Explains a demand of zero: nothing waits, or what waits is not taken. Why not is unknown: these
+/// workers may not serve it, or Temporal may not hand it out.
 fn undemanded(decision: &Decision) -> String {
     let untaken = decision.demand.iter().flat_map(|demand| {
         let types = demand.types.iter();

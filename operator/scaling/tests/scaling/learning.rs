@@ -240,9 +240,8 @@ fn the_start_of_a_pod_is_learned_although_its_worker_is_listed_before_it_is_read
         let activity = demand.and_then(|demand| demand.types.activity);
         activity.map(|activity| activity.terms.in_flight_milli)
     };
-    // 50 slots in use. With a start of a minute, R ÷ W is over its limit of 6; the load was watched
-    // for 44.1 × R: 3 × (2 + 4 × 60 ÷ 104.1) stay free.
-    assert_eq!([in_flight(12), in_flight(8)], [Some(6_291); 2]);
+    // 50 slots in use. With a start of a minute, R ÷ W is over its limit of 6: 4 × 6 stay free.
+    assert_eq!([in_flight(12), in_flight(8)], [Some(7_400); 2]);
 }
 
 /// Ten new pods take 200 tasks right after their first heartbeats. The next ones, 5 s later, find

@@ -40,41 +40,34 @@ fn task_millis(decision: &Decision) -> u64 {
 #[test]
 fn the_longer_tasks_may_wait_the_fewer_slots_stay_free() {
     let by_target = [5, 30, 600].map(|target| in_flight(None, target));
-    // 28 slots, and 3 × 10 s ÷ target.
-    assert_eq!(by_target, [3400, 2901, 2806]);
+    // 28 slots, and 4 × 10 s ÷ target.
+    assert_eq!(by_target, [3600, 2934, 2807]);
 }
 
-/// The in-flight term of four pods that take 55 s to start and have 7 slots in use, after 10 and 50
-/// minutes, if each report is as old as this.
-fn in_flight_of_slow_pods(report_age: u64) -> [u64; 2] {
+#[test]
+fn slow_pods_keep_slots_free_for_six_times_the_target_at_most() {
     let policy = Policy {
         target_utilization: None,
         ..policy()
     };
     let mut fleet = TestFleet::settled(policy, 4, Duration::from_secs(1));
-    fleet.start_up = Some(Duration::from_secs(55));
-    [120, 480].map(|readings| {
-        let mut decision = None;
-        for _ in 0..readings {
+    let mut decision = None;
+    for start_up in [25, 600] {
+        fleet.start_up = Some(Duration::from_secs(start_up));
+        for _ in 0..120 {
             fleet.wait(5);
             fleet.used = vec![7; 4];
             fleet.processed += 35;
-            fleet.reported_at = Some(fleet.now.minus(Duration::from_secs(report_age)));
             decision = Some(fleet.reads(TypeBacklog::default()));
         }
-        let demand = decision.and_then(|decision| decision.demand);
+        let demand = decision.as_ref().and_then(|decision| decision.demand);
         let activity = demand.and_then(|demand| demand.types.activity);
-        activity.map_or(0, |activity| activity.terms.in_flight_milli)
-    })
-}
-
-#[test]
-fn a_load_that_has_long_been_watched_needs_fewer_free_slots_if_pods_start_slowly() {
-    // 28 slots, and 3 × (2 + 4 × 60 ÷ (60 + N)); N is 12.3 minutes, and 52.3.
-    let [early, late] = in_flight_of_slow_pods(5);
-    assert_eq!([early, late], [4_396, 4_042]);
-    // What rises between two heartbeats a minute apart is not seen: N stays 2.3, from before.
-    assert_eq!(in_flight_of_slow_pods(30), [4_556; 2]);
+        // 28 slots, and 4 × 6.
+        assert_eq!(
+            activity.map(|activity| activity.terms.in_flight_milli),
+            Some(5_200)
+        );
+    }
 }
 
 #[test]

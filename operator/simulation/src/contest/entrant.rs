@@ -102,7 +102,7 @@ impl Entrant {
                 Box::new(TaskQueue::new("ours", setup, policy))
             }
             Self::Keda(settings) => Box::new(Keda::with(*settings, slots, grace, min, max)),
-            Self::Hpa(settings) => Box::new(Hpa::with(*settings, slots, min, max)),
+            Self::Hpa(settings) => Box::new(Hpa::with(*settings, slots, grace, min, max)),
             Self::RateBased(tenths, percent) => Box::new(RateBased::with(
                 f64::from(*tenths) / 10.0,
                 f64::from(*percent) / 100.0,
@@ -122,43 +122,44 @@ pub struct Kind {
     pub name: &'static str,
     /// Every setting that is searched.
     pub settings: Vec<Entrant>,
-    /// The settings that the search finds on [`Half::Chosen`](crate::contest::Half): the one with
+    /// The settings that the search finds on [`Part::Chosen`](crate::contest::Part): the one with
     /// the lowest geometric mean cost, where a missed target counts as twice the cost, and the
-    /// cheapest of those that meet the most targets.
+    /// cheapest of those that meet the most targets at no more than three times the lowest cost of
+    /// all kinds.
     pub chosen: [Entrant; 2],
 }
 
 /// Every kind of rival.
 pub fn kinds() -> Vec<Kind> {
-    let windows = [60_000, 300_000];
+    let windows = [30_000, 60_000, 300_000];
     let (mut one, mut two, mut hpa) = (Vec::new(), Vec::new(), Vec::new());
     for window in windows {
-        one.extend([2, 5, 10, 20, 50].map(|backlog| keda(backlog, None, window)));
-        for backlog in [5, 20, 50] {
-            for percent in [60, 75, 85, 95] {
+        one.extend([2, 5, 10, 20, 50, 200].map(|backlog| keda(backlog, None, window)));
+        for backlog in [2, 5, 20, 50, 200] {
+            for percent in [50, 60, 75, 85, 95] {
                 two.push(keda(backlog, Some(percent), window));
                 hpa.push(hpa_on(backlog, percent, window));
             }
         }
     }
-    let rate = [20, 80, 320]
+    let rate = [5, 20, 80, 320]
         .into_iter()
         .flat_map(|tenths| [60, 80, 95].map(|percent| Entrant::RateBased(tenths, percent)));
     vec![
         Kind {
             name: "KEDA, one trigger",
             settings: one,
-            chosen: [keda(50, None, 60_000), keda(10, None, 300_000)],
+            chosen: [keda(200, None, 30_000), keda(10, None, 30_000)],
         },
         Kind {
             name: "KEDA, two triggers",
             settings: two,
-            chosen: [keda(50, Some(85), 60_000), keda(5, Some(60), 300_000)],
+            chosen: [keda(200, Some(85), 30_000), keda(5, Some(50), 300_000)],
         },
         Kind {
             name: "HPA, two metrics",
             settings: hpa,
-            chosen: [hpa_on(50, 85, 60_000), hpa_on(5, 60, 300_000)],
+            chosen: [hpa_on(200, 85, 30_000), hpa_on(5, 50, 300_000)],
         },
         Kind {
             name: "Temporal rate-based",

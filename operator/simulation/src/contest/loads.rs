@@ -1,9 +1,9 @@
 //! The synthetic loads of the contest. Deterministic, no I/O.
 //!
-//! No load is a recording. The shapes and figures come from published measurements; the source of
-//! each family is named in docs/contest.md. Each family occurs in both halves with different
-//! parameters: constants of the policy and settings of the rivals were chosen on
-//! [`Half::Chosen`], the results are those on [`Half::Reported`].
+//! No load is a recording. Where shapes and figures come from published measurements, the source is
+//! named in docs/contest.md. Each family occurs in every part with different parameters: constants
+//! of the policy and settings of the rivals were chosen on [`Part::Chosen`], the results are those
+//! on [`Part::Reported`], and on [`Part::Further`], which was written afterwards.
 
 use std::f64::consts::PI;
 
@@ -14,13 +14,15 @@ use crate::trace::{Task, millis, poisson};
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 3600.0;
 
-/// A half of the loads.
+/// A part of the loads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Half {
+pub enum Part {
     /// The loads on which settings are chosen.
     Chosen,
     /// The loads on which results are reported.
     Reported,
+    /// Loads that were written when the policy was nearly done, with three more families.
+    Further,
 }
 
 /// A family of traces: one per seed.
@@ -212,11 +214,12 @@ fn groups(
     tasks
 }
 
-/// The loads of one half.
-pub fn loads(half: Half) -> Vec<Load> {
-    match half {
-        Half::Chosen => chosen(),
-        Half::Reported => reported(),
+/// The loads of one part.
+pub fn loads(part: Part) -> Vec<Load> {
+    match part {
+        Part::Chosen => chosen(),
+        Part::Reported => reported(),
+        Part::Further => further(),
     }
 }
 
@@ -390,6 +393,106 @@ fn reported() -> Vec<Load> {
             5,
             Walk(8.0, 2.0),
             Exponential(2.0),
+        ),
+    ]
+}
+
+/// The loads that were written last.
+fn further() -> Vec<Load> {
+    use Service::{Constant, Exponential, LogNormal};
+    use Shape::{Cascade, Day, FanOut, Flash, Steady, Switch, Timer, Walk};
+    vec![
+        load("even", "3/s of 4 s", 5, Steady(3.0), Exponential(4.0)),
+        load(
+            "even, long",
+            "0.1/s of about 3.5 min",
+            4,
+            Steady(0.1),
+            LogNormal(200.0, 0.35, 500.0),
+        ),
+        load(
+            "day",
+            "1 to 18/s of about 1.5 s",
+            8,
+            Day(1.0, 18.0),
+            LogNormal(0.9, 1.0, 45.0),
+        ),
+        load(
+            "chat",
+            "3/s in a cascade of bias 0.57, about 6 s each",
+            5,
+            Cascade(3.0, 0.57),
+            LogNormal(4.7, 0.7, 20.0),
+        ),
+        load(
+            "code",
+            "6/s in a cascade of bias 0.69, about 0.9 s each",
+            16,
+            Cascade(6.0, 0.69),
+            LogNormal(0.6, 0.9, 15.0),
+        ),
+        load(
+            "switch",
+            "4 and 30/s of 0.5 s, 4 and 1 min at a time",
+            10,
+            Switch([4.0, 30.0], [240.0, 60.0]),
+            Exponential(0.5),
+        ),
+        load(
+            "timer",
+            "250 tasks of 1 s every 15 min",
+            10,
+            Timer(250, 900.0),
+            Constant(1.0),
+        ),
+        load(
+            "fan-out",
+            "groups of Pareto size (1.4), one in 6 s, about 1 s each",
+            5,
+            FanOut(0.17, 1.4, 250.0),
+            Exponential(1.0),
+        ),
+        load(
+            "flash",
+            "4/s of 0.8 s, then 20 times as many",
+            10,
+            Flash(4.0, 20.0),
+            Exponential(0.8),
+        ),
+        load(
+            "functions",
+            "5/s, log-normal with a median of 0.7 s and a sigma of 2.36",
+            5,
+            Steady(5.0),
+            LogNormal(0.684, 2.36, 400.0),
+        ),
+        load(
+            "walk",
+            "about 25/s of 0.6 s, another level every 4 min",
+            10,
+            Walk(25.0, 3.0),
+            Exponential(0.6),
+        ),
+        load(
+            "rare",
+            "a task of 10 s in 100 s",
+            10,
+            Steady(0.01),
+            Exponential(10.0),
+        ),
+        load(
+            "stages",
+            "0.05 and 0.6/s of about 1 min, 5 and 3 min at a time",
+            10,
+            Switch([0.05, 0.6], [300.0, 200.0]),
+            LogNormal(50.0, 0.6, 300.0),
+        ),
+        load(
+            "batches",
+            "groups of Pareto size (1.2), one in 50 s, about 45 s each",
+            10,
+            FanOut(0.02, 1.2, 100.0),
+            LogNormal(40.0, 0.5, 200.0),
         ),
     ]
 }

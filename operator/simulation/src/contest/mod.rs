@@ -9,7 +9,7 @@ mod shares;
 mod targets;
 
 pub use entrant::{Entrant, Kind, kinds};
-pub use loads::{Half, Load, loads};
+pub use loads::{Load, Part, loads};
 pub use report::{Contest, bounds, search};
 pub use score::{Cell, Conditions, Entry, Scenario, enter, scenarios};
 pub use shares::Shares;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::compare::smallest_fixed_fleet;
 use crate::contest::entrant::{Entrant, Kind, kinds};
-use crate::contest::loads::{Half, loads};
+use crate::contest::loads::{Part, loads};
 use crate::contest::score::{Conditions, Entry, Scenario, enter, scenarios};
 use crate::time::Millis;
 use crate::trace::Trace;
@@ -24,14 +24,14 @@ pub struct Contest {
 }
 
 impl Contest {
-    /// Runs ours and the chosen rivals on a half.
-    pub fn run(half: Half, conditions: &Conditions) -> Self {
-        let ours = HEARTBEATS.map(|heartbeat| enter(&Entrant::ours(heartbeat), half, conditions));
+    /// Runs ours and the chosen rivals on a part.
+    pub fn run(part: Part, conditions: &Conditions) -> Self {
+        let ours = HEARTBEATS.map(|heartbeat| enter(&Entrant::ours(heartbeat), part, conditions));
         let chosen = kinds().into_iter().flat_map(|kind| kind.chosen);
-        let rivals = chosen.map(|rival| enter(&rival, half, conditions));
+        let rivals = chosen.map(|rival| enter(&rival, part, conditions));
         Self {
             conditions: conditions.clone(),
-            scenarios: scenarios(half, conditions),
+            scenarios: scenarios(part, conditions),
             ours: ours.into(),
             rivals: rivals.collect(),
         }
@@ -49,7 +49,7 @@ impl Contest {
 
     /// Targets met, by start-up and target.
     fn met_table(&self) -> String {
-        let mut text = format!("{:<28}{:>9}", "targets met", "all");
+        let mut text = format!("{:<28}{:>9}{:>12}", "targets met", "all", "by seed");
         let mut groups = Vec::new();
         for start_up in &self.conditions.start_ups {
             for target in &self.conditions.targets {
@@ -61,7 +61,16 @@ impl Contest {
         _ = writeln!(text, "{:>10}{:>7}{:>7}", "reversals", "known", "cut");
         for entry in self.ours.iter().chain(&self.rivals) {
             let all = format!("{}/{}", entry.met(), entry.cells.len());
-            _ = write!(text, "{:<28}{all:>9}", entry.name);
+            let by_seed: Vec<String> = self
+                .conditions
+                .seeds
+                .iter()
+                .map(|seed| {
+                    let group = entry.only(&self.scenarios, |scenario| scenario.seed == *seed);
+                    group.met().to_string()
+                })
+                .collect();
+            _ = write!(text, "{:<28}{all:>9}{:>12}", entry.name, by_seed.join(" "));
             for (start_up, target) in &groups {
                 let group = entry.only(&self.scenarios, |scenario| {
                     (scenario.start_up, scenario.target) == (*start_up, *target)
@@ -118,26 +127,40 @@ impl Contest {
     }
 }
 
-/// Searches the settings of every kind of rival: a line per setting, and the best one.
-pub fn search(half: Half, conditions: &Conditions) -> (String, Vec<(Kind, Vec<Entry>)>) {
+/// A setting can be chosen for the targets that it meets if it costs at most this many times as
+/// much as the cheapest of all: with enough replicas, every target is met.
+const AFFORDABLE: f64 = 3.0;
+
+/// Searches the settings of every kind of rival: a line per setting, and the two that are chosen.
+pub fn search(part: Part, conditions: &Conditions) -> (String, Vec<(Kind, Vec<Entry>)>) {
+    let enter_all = |kind: Kind| {
+        let entries = kind.settings.iter();
+        let entries = entries.map(|setting| enter(setting, part, conditions));
+        let entries = entries.collect();
+        (kind, entries)
+    };
+    let found: Vec<(Kind, Vec<Entry>)> = kinds().into_iter().map(enter_all).collect();
+    let lowest = |entries: &mut dyn Iterator<Item = &Entry>| {
+        entries.map(Entry::penalised_cost).fold(f64::MAX, f64::min)
+    };
+    let limit = AFFORDABLE * lowest(&mut found.iter().flat_map(|(_, entries)| entries));
     let mut text = String::new();
-    let mut found = Vec::new();
-    for kind in kinds() {
+    for (kind, entries) in &found {
         _ = writeln!(text, "{}", kind.name);
-        let enter = |setting: &Entrant| enter(setting, half, conditions);
-        let entries: Vec<Entry> = kind.settings.iter().map(enter).collect();
-        let lowest = entries
-            .iter()
-            .map(Entry::penalised_cost)
-            .fold(f64::MAX, f64::min);
-        let most = entries.iter().map(Entry::met).max().unwrap_or(0);
-        let of_most = entries.iter().filter(|entry| entry.met() == most);
-        let cheapest = of_most.map(Entry::penalised_cost).fold(f64::MAX, f64::min);
-        for entry in &entries {
+        let affordable = || {
+            entries
+                .iter()
+                .filter(|entry| entry.penalised_cost() <= limit)
+        };
+        let most = affordable().map(Entry::met).max();
+        let of_most = |entry: &&Entry| Some(entry.met()) == most;
+        let cheapest = lowest(&mut entries.iter());
+        let cheapest_of_most = lowest(&mut affordable().filter(of_most));
+        for entry in entries {
             let cost = entry.penalised_cost();
-            let mark = if cost <= lowest {
+            let mark = if cost <= cheapest {
                 "  cheapest"
-            } else if entry.met() == most && cost <= cheapest {
+            } else if of_most(&entry) && cost <= cheapest_of_most {
                 "  most targets"
             } else {
                 ""
@@ -150,16 +173,15 @@ pub fn search(half: Half, conditions: &Conditions) -> (String, Vec<(Kind, Vec<En
                 cost
             );
         }
-        found.push((kind, entries));
     }
     (text, found)
 }
 
 /// What nobody can choose in advance: the best setting of any rival in each scenario, and the
-/// smallest fixed fleet that meets the target. `entries` are those of a search on the same half.
-pub fn bounds(ours: &Entry, entries: &[Entry], half: Half, conditions: &Conditions) -> String {
+/// smallest fixed fleet that meets the target. `entries` are those of a search on the same part.
+pub fn bounds(ours: &Entry, entries: &[Entry], part: Part, conditions: &Conditions) -> String {
     let best = Entry::best_of("best setting at each place", entries);
-    let fixed = fixed_fleets(half, conditions);
+    let fixed = fixed_fleets(part, conditions);
     let mut text = format!(
         "{:<28}{:>6}{:>22}\n",
         "bounds", "met", "our cost ÷ its cost"
@@ -171,9 +193,9 @@ pub fn bounds(ours: &Entry, entries: &[Entry], half: Half, conditions: &Conditio
     text
 }
 
-fn fixed_fleets(half: Half, conditions: &Conditions) -> Entry {
+fn fixed_fleets(part: Part, conditions: &Conditions) -> Entry {
     let mut cells = Vec::new();
-    for load in loads(half) {
+    for load in loads(part) {
         // A fixed fleet has no start-up.
         let mut one = Vec::new();
         for seed in &conditions.seeds {

@@ -1,9 +1,9 @@
-//! Runs an entrant over the loads of a half, and compares two entrants cell by cell.
+//! Runs an entrant over the loads of a part, and compares two entrants cell by cell.
 
 use std::cmp::Ordering::Equal;
 
 use crate::contest::entrant::Entrant;
-use crate::contest::loads::{Half, Load, loads};
+use crate::contest::loads::{Load, Part, loads};
 use crate::engine::run;
 use crate::time::Millis;
 use crate::trace::{Setup, Trace};
@@ -42,10 +42,10 @@ pub struct Scenario {
     pub seed: u64,
 }
 
-/// The scenarios of a half, in order.
-pub fn scenarios(half: Half, conditions: &Conditions) -> Vec<Scenario> {
+/// The scenarios of a part, in order.
+pub fn scenarios(part: Part, conditions: &Conditions) -> Vec<Scenario> {
     let mut scenarios = Vec::new();
-    for load in loads(half) {
+    for load in loads(part) {
         for start_up in &conditions.start_ups {
             for seed in &conditions.seeds {
                 for target in &conditions.targets {
@@ -89,9 +89,9 @@ pub struct Entry {
 }
 
 /// Runs an entrant everywhere.
-pub fn enter(entrant: &Entrant, half: Half, conditions: &Conditions) -> Entry {
+pub fn enter(entrant: &Entrant, part: Part, conditions: &Conditions) -> Entry {
     let mut cells = Vec::new();
-    for load in loads(half) {
+    for load in loads(part) {
         for start_up in &conditions.start_ups {
             for seed in &conditions.seeds {
                 let trace = Trace::new(load.name, load.about, load.tasks(*seed));

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::contest::entrant::Entrant;
-use crate::contest::loads::Half;
+use crate::contest::loads::Part;
 use crate::contest::score::{Conditions, Entry, Scenario, enter, scenarios};
 use crate::time::Millis;
 
@@ -26,16 +26,16 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Runs all of them on a half.
-    pub fn run(half: Half, conditions: &Conditions) -> Self {
+    /// Runs all of them on a part.
+    pub fn run(part: Part, conditions: &Conditions) -> Self {
         let share = |percent| Entrant::Ours {
             heartbeat: HEARTBEAT,
             utilization: Some(percent),
         };
-        let shares = SHARES.map(|percent| enter(&share(percent), half, conditions));
+        let shares = SHARES.map(|percent| enter(&share(percent), part, conditions));
         Self {
-            rule: enter(&Entrant::ours(HEARTBEAT), half, conditions),
-            best: best(&shares, &scenarios(half, conditions)),
+            rule: enter(&Entrant::ours(HEARTBEAT), part, conditions),
+            best: best(&shares, &scenarios(part, conditions)),
             shares: shares.into(),
         }
     }

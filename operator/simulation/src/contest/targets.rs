@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::contest::entrant::Entrant;
-use crate::contest::loads::{Half, Load, loads};
+use crate::contest::loads::{Load, Part, loads};
 use crate::contest::score::{Conditions, Entry, Scenario, enter, scenarios};
 use crate::time::Millis;
 
@@ -13,7 +13,7 @@ const LARGE: f64 = 10.0;
 /// The interval between heartbeats: the operator's advice.
 const HEARTBEAT: Millis = 5_000;
 
-/// The results of this project's policy on the large loads of a half, per target.
+/// The results of this project's policy on the large loads of a part, per target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Targets {
     /// The targets, the shortest first, each with its results.
@@ -23,16 +23,16 @@ pub struct Targets {
 
 impl Targets {
     /// Runs the policy with pods that start within 3 s.
-    pub fn run(half: Half, seeds: &[u64]) -> Self {
+    pub fn run(part: Part, seeds: &[u64]) -> Self {
         let targets = vec![5_000, 30_000, 600_000];
         let conditions = Conditions {
             start_ups: vec![3_000],
             targets: targets.clone(),
             seeds: seeds.to_vec(),
         };
-        let all = enter(&Entrant::ours(HEARTBEAT), half, &conditions);
-        let list = scenarios(half, &conditions);
-        let names: Vec<&str> = large(half, seeds).iter().map(|load| load.name).collect();
+        let all = enter(&Entrant::ours(HEARTBEAT), part, &conditions);
+        let list = scenarios(part, &conditions);
+        let names: Vec<&str> = large(part, seeds).iter().map(|load| load.name).collect();
         let of_large = |scenario: &Scenario| names.contains(&scenario.load);
         let entries = targets.into_iter().map(|target| {
             let entry = all.only(&list, |at| at.target == target && of_large(at));
@@ -82,8 +82,8 @@ impl Targets {
     }
 }
 
-/// The loads of a half that keep many slots in use.
-fn large(half: Half, seeds: &[u64]) -> Vec<Load> {
+/// The loads of a part that keep many slots in use.
+fn large(part: Part, seeds: &[u64]) -> Vec<Load> {
     let first = seeds.first().copied().unwrap_or(1);
     let busy = |load: &Load| {
         let tasks = load.tasks(first);
@@ -91,7 +91,7 @@ fn large(half: Half, seeds: &[u64]) -> Vec<Load> {
         let until = tasks.last().map_or(1, |task| task.arrives.max(1));
         work as f64 / until as f64
     };
-    let mut all = loads(half);
+    let mut all = loads(part);
     all.retain(|load| busy(load) >= LARGE);
     all
 }

